@@ -1,0 +1,1 @@
+//! Groups alerts and delivers them to each tenant's receivers.

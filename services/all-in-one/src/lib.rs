@@ -1,0 +1,1 @@
+//! The seven services in one process, and the command line.

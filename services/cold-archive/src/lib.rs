@@ -1,0 +1,1 @@
+//! Appends events and alerts to the Delta archive, exactly once.

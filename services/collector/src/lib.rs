@@ -1,0 +1,1 @@
+//! Takes every source in, spools it durably and writes RAW.

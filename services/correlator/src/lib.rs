@@ -1,0 +1,1 @@
+//! Turns events into alerts by rules and correlations over event time.

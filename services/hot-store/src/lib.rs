@@ -1,0 +1,1 @@
+//! Files events and alerts in the hot store.

@@ -1,0 +1,1 @@
+//! The one door for readers: lookups, SQL, alerts and status.

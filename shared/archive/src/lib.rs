@@ -1,0 +1,1 @@
+//! The Delta archive: layout, exactly-once append, snapshots.

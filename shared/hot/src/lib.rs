@@ -1,0 +1,1 @@
+//! The hot store port: segments, postings and row tables; its embedded adapter.

@@ -1,0 +1,1 @@
+//! Builders, a clock, a fault-injecting bus and checks shared by tests.

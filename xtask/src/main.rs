@@ -1,0 +1,2 @@
+//! cargo xtask: test, servers, bench.
+fn main() {}
