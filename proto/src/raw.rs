@@ -44,6 +44,12 @@ impl Block {
         self.records += 1;
     }
 
+    /// Takes the records of another block in behind its own; the other is empty afterwards.
+    pub fn append(&mut self, other: &mut Self) {
+        self.bytes.append(&mut other.bytes);
+        self.records += std::mem::take(&mut other.records);
+    }
+
     /// Records so far.
     #[must_use]
     pub fn records(&self) -> u32 {

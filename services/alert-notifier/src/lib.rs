@@ -1,1 +1,135 @@
 //! Groups alerts and delivers them to each tenant's receivers.
+//!
+//! Consumes ALERT, a partition at a time, by lease `alert.<partition>.notifier`; produces HTTP posts and lines, and
+//! keeps bucket `outbox` and the floors `ALERT/notifier/<partition>`.
+//!
+//! Alerts of one tenant, domain, rule and entity form an episode: a flood of them is one opening message, repeats at
+//! most each repeat interval, and one closing message. Guarantees: at least once, with the same idempotency key and body
+//! in every attempt; a dead receiver delays no other, and never holds ALERT back; every alert opened is counted exactly
+//! once, across any crash, as notified (every receiver of its routes heard of its episode), silenced (by a person, or
+//! without a route) or undeliverable. Limits: [`grouping::MAX_EPISODES`], [`grouping::MAX_PENDING_PER_RECEIVER`],
+//! [`delivery::MAX_IN_FLIGHT_PER_RECEIVER`], [`episode::MAX_ALERTS_PER_MESSAGE`], attempts and age of [`Config`].
+
+pub mod delivery;
+pub mod episode;
+pub mod grouping;
+pub mod outbox;
+pub mod retry;
+pub mod routes;
+pub mod silences;
+
+mod config;
+mod message;
+mod telemetry;
+mod worker;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use atalaya_bus::{Bucket, Bus, Lease, Stream};
+use atalaya_chassis::Shutdown;
+use atalaya_chassis::config::Directory;
+use atalaya_model::TenantFile;
+use tokio::task::JoinSet;
+
+pub use config::Config;
+use delivery::Senders;
+use worker::{WorkError, Worker};
+
+/// Pause before a lease is asked for again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the notifier talks to.
+pub struct Deps {
+    /// ALERT, and the buckets `outbox`, `floors`, `leases` and `silences`.
+    pub bus: Arc<dyn Bus>,
+    /// Where the lines of `stdout` receivers go.
+    pub stdout: Box<dyn Write + Send>,
+}
+
+/// The service, for chassis.
+pub struct Service;
+
+impl atalaya_chassis::Service for Service {
+    const NAME: &'static str = "atalaya-alert-notifier";
+    const ABOUT: &'static str = "Groups alerts and delivers them to each tenant's receivers";
+    type Config = Config;
+    type Deps = Deps;
+
+    fn configure(directory: &Directory) -> anyhow::Result<Config> {
+        let mut config: Config = directory.section("alert_notifier")?;
+        config.bus = directory.section("bus")?;
+        for file in directory.tenants() {
+            let tenant = file.stem().parse().with_context(|| file.path.display().to_string())?;
+            let parsed: TenantFile = file.parse()?;
+            parsed.validate().with_context(|| file.path.display().to_string())?;
+            config.tenants.insert(tenant, parsed.routes);
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    async fn connect(config: &Config) -> anyhow::Result<Deps> {
+        Ok(Deps { bus: atalaya_bus::open(&config.bus).await?, stdout: Box::new(std::io::stdout()) })
+    }
+
+    async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
+        run(config, deps, shutdown).await
+    }
+}
+
+/// Notifies of every partition it can lease, until the drain is asked for.
+///
+/// # Errors
+/// If the configuration is wrong or the bus cannot be reached at the start.
+pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
+    config.validate()?;
+    let senders = Senders::new(deps.stdout, config.attempt_timeout())?;
+    let partitions = deps.bus.info(Stream::Alert).await?.partitions;
+    let shared = Arc::new(Shared { config, leases: deps.bus.bucket("leases").await?, bus: deps.bus, senders });
+    let mut tasks: JoinSet<()> =
+        (0..partitions).map(|partition| notify(Arc::clone(&shared), partition, shutdown.clone())).collect();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a partition's task")?;
+    }
+    Ok(())
+}
+
+struct Shared {
+    config: Config,
+    bus: Arc<dyn Bus>,
+    leases: Arc<dyn Bucket>,
+    senders: Senders,
+}
+
+/// Works on a partition whenever its lease can be had.
+async fn notify(shared: Arc<Shared>, partition: u16, shutdown: Shutdown) {
+    while !shutdown.is_requested() {
+        match lease_and_work(&shared, partition, &shutdown).await {
+            Ok(()) => {}
+            Err(error) if error.needs_a_person() => {
+                telemetry::stopped(partition, &error.to_string());
+                return shutdown.requested().await;
+            }
+            Err(error) => telemetry::interrupted(partition, &error.to_string()),
+        }
+        shutdown.unless_requested(tokio::time::sleep(RETRY_PAUSE)).await;
+    }
+}
+
+async fn lease_and_work(shared: &Shared, partition: u16, shutdown: &Shutdown) -> Result<(), WorkError> {
+    let name = format!("alert.{partition}.notifier");
+    let leases = Arc::clone(&shared.leases);
+    let Some(mut lease) = Lease::acquire(leases, &name, "notifier", worker::LEASE_TTL).await? else {
+        return Ok(());
+    };
+    let worked = match Worker::resume(&shared.bus, &shared.config, shared.senders.clone(), partition).await {
+        Ok(mut worker) => worker.work(&mut lease, shutdown).await,
+        Err(error) => Err(error),
+    };
+    let released = lease.release().await;
+    worked?;
+    Ok(released?)
+}

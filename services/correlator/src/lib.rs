@@ -1,1 +1,2 @@
-//! Turns events into alerts by rules and correlations over event time.
+//! x
+pub mod sigma;

@@ -6,8 +6,11 @@
 
 pub mod journal;
 
+mod chain;
 mod codec;
+mod floors;
 mod headers;
+mod lane;
 mod lease;
 mod port;
 mod subject;
@@ -17,23 +20,36 @@ mod writer;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use headers::{Headers, HeadersError, Kind, MessageRef, Position};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use chain::{ChainCheck, verify_position};
+pub use floors::{Floor, FloorEntry, Floors};
+pub use headers::{HEADERS_VERSION, Headers, HeadersError, Kind, MAX_HEADER_BYTES, MessageRef, Position};
+pub use lane::OutputLane;
 pub use lease::{Lease, LeaseError};
 pub use port::{
-    AppendError, Bucket, BucketError, Bus, BusError, Decoded, Entry, Message, Outgoing, Reader, Sequence, Stream,
-    StreamInfo,
+    AppendError, Bucket, BucketError, Bus, BusError, Decoded, Entry, MAX_KEY_BYTES, Message, Outgoing, Reader,
+    Sequence, Stream, StreamInfo, is_key,
 };
 pub use subject::{Fence, Filter, Subject, SubjectError};
-pub use trim::{Floors, Trimmer};
-pub use writer::{ChainCheck, FencedWriter, OutputLane, Part, Unfinished, WriteError};
+pub use trim::{TrimReader, Trimmed, Trimmer};
+pub use writer::{FencedWriter, Part, Unfinished, WriteError};
 
 /// Opens the bus a URL names: `file:DIR`.
 ///
 /// # Errors
 /// If the scheme is unknown, or the bus cannot be opened.
-pub async fn open(url: &str) -> Result<std::sync::Arc<dyn Bus>, BusError> {
+pub async fn open(url: &str) -> Result<Arc<dyn Bus>, BusError> {
     match url.split_once(':') {
-        Some(("file", directory)) => Ok(std::sync::Arc::new(journal::Journal::open(directory, &journal::Options::default())?)),
+        Some(("file", directory)) => Ok(Arc::new(journal::Journal::open(directory, &journal::Options::default())?)),
         _ => Err(BusError::Url(url.to_owned())),
     }
+}
+
+/// The wall clock, microseconds since 1970. For adapters and workers only: a core takes the time as an argument.
+#[must_use]
+pub fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -90,7 +90,8 @@ impl fmt::Debug for Message {
 pub struct StreamInfo {
     /// Differs for every creation of the stream: creation time in microseconds since 1970.
     pub incarnation: u64,
-    /// The oldest message's number; `last + 1` if there is none.
+    /// From here on nothing was trimmed; what is older was kept because it is the newest under its fence.
+    /// `last + 1` if there is nothing.
     pub first: Sequence,
     /// The newest number ever given out.
     pub last: Sequence,
@@ -128,6 +129,9 @@ pub enum BusError {
         /// The first one there.
         found: Sequence,
     },
+    /// The bus is not the one this process or position belongs to.
+    #[error("{0}")]
+    Mismatch(String),
     /// Disk or network.
     #[error("bus: {0}")]
     Io(String),
@@ -176,9 +180,23 @@ pub enum BucketError {
         /// What was expected; 0 for an entry that must not exist.
         expected: u64,
     },
-    /// Disk or network.
+    /// A key no bucket takes.
+    #[error("'{0}' is no key: use 1 to {MAX_KEY_BYTES} letters, digits, '-', '_', '/', '=' and single dots between them")]
+    Key(String),
+    /// Disk or network: a write may or may not have happened.
     #[error("bucket: {0}")]
     Io(String),
+}
+
+/// Bytes of a bucket's key at most.
+pub const MAX_KEY_BYTES: usize = 512;
+
+/// Whether a text can be a bucket's key: what every adapter takes.
+#[must_use]
+pub fn is_key(text: &str) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/=.".contains(&b))
+        && text.split('.').all(|token| !token.is_empty())
 }
 
 /// An entry of a bucket.
@@ -188,7 +206,7 @@ pub struct Entry {
     pub key: String,
     /// Its value.
     pub value: Bytes,
-    /// Counts its writes; never 0.
+    /// Grows with every write, never 0, and never the same again, not even after a removal.
     pub revision: u64,
 }
 
@@ -205,11 +223,12 @@ pub trait Bus: Send + Sync {
     /// One message by number; none if it was trimmed or is not there yet.
     async fn get(&self, stream: Stream, sequence: Sequence) -> Result<Option<Message>, BusError>;
 
-    /// Reads what is under a filter, in order, after a sequence, then waits for more.
+    /// Reads what is under a filter, in order, after a sequence, then waits for more. A message under the filter that
+    /// was trimmed before the reader came to it is [`BusError::Gap`], never a silent skip.
     async fn read(&self, stream: Stream, filter: &Filter, after: Sequence) -> Result<Box<dyn Reader>, BusError>;
 
     /// Removes messages with a sequence below `before`, whatever their subject, but never the newest message under
-    /// any of the `fences`. Answers with the first sequence left.
+    /// any of the `fences`. Answers with the new [`StreamInfo::first`].
     async fn trim(&self, stream: Stream, before: Sequence, fences: &[Filter]) -> Result<Sequence, BusError>;
 
     /// How a stream stands.

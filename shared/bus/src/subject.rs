@@ -1,5 +1,6 @@
 //! Subjects, filters over them, and the fence that is built from both.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +26,12 @@ fn is_token(token: &str) -> bool {
 }
 
 impl Subject {
+    /// A subject made of tokens that were checked before.
+    pub(crate) fn of_tokens(text: &str) -> Self {
+        debug_assert!(Self::new(text).is_ok(), "'{text}' is no subject");
+        Self(text.into())
+    }
+
     /// A subject of these tokens.
     ///
     /// # Errors
@@ -43,6 +50,13 @@ impl Subject {
         &self.0
     }
 
+    /// The text up to, without, the dot that follows the first `tokens` tokens; all of it if there are no more.
+    #[must_use]
+    pub fn prefix(&self, tokens: usize) -> &str {
+        let end = self.0.match_indices('.').nth(tokens.saturating_sub(1)).map_or(self.0.len(), |(at, _)| at);
+        &self.0[..end]
+    }
+
     /// The token at an index, from 0.
     #[must_use]
     pub fn token(&self, index: usize) -> Option<&str> {
@@ -51,6 +65,12 @@ impl Subject {
 }
 
 impl Filter {
+    /// A filter made of tokens that were checked before.
+    pub(crate) fn of_tokens(text: &str) -> Self {
+        debug_assert!(Self::new(text).is_ok(), "'{text}' is no filter");
+        Self(text.into())
+    }
+
     /// A filter of these tokens.
     ///
     /// # Errors
@@ -72,7 +92,11 @@ impl Filter {
     /// Whether a subject is under this filter.
     #[must_use]
     pub fn matches(&self, subject: &Subject) -> bool {
-        let mut tokens = subject.0.split('.');
+        self.matches_text(&subject.0)
+    }
+
+    pub(crate) fn matches_text(&self, subject: &str) -> bool {
+        let mut tokens = subject.split('.');
         for wanted in self.0.split('.') {
             match (wanted, tokens.next()) {
                 (">", Some(_)) => return true,
@@ -82,6 +106,12 @@ impl Filter {
             }
         }
         tokens.next().is_none()
+    }
+}
+
+impl Borrow<str> for Subject {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,1 +1,50 @@
-//! The hot store port: segments, postings and row tables; its embedded adapter.
+//! The hot store: event bodies stored once, as they came, and an inverted index of who stands in them.
+//!
+//! [`Hot`] is the port. Adapters: [`embedded`] (fjall). What an adapter stores follows from [`plan`]: segments (the
+//! bodies), postings (which rows of a segment belong to an entity, newest first) and the places of event ids. How a
+//! page is read is [`lookup`], the same for every adapter over the small trait [`lookup::Tables`]. Everything is keyed
+//! by tenant first, is deterministic, and may be written again.
+
+pub mod embedded;
+pub mod kinds;
+pub mod lookup;
+pub mod plan;
+pub mod posting;
+
+mod cells;
+mod group;
+mod network;
+mod port;
+mod rows;
+mod stance;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+use std::sync::Arc;
+
+pub use port::{
+    AlertPage, AlertQuery, AlertRow, AlertStatus, Comment, Filed, FiledMessage, Hit, Hot, HotError, Lookup, LookupKind,
+    MAX_PAGE_ROWS, Page,
+};
+pub use rows::RowsError;
+
+/// Opens the hot store a URL names: `file:DIR`, or `file:DIR?retention=90d` where rows are to go some day.
+///
+/// # Errors
+/// If the scheme is unknown, or the store cannot be opened.
+pub async fn open(url: &str) -> Result<Arc<dyn Hot>, HotError> {
+    let bad = || HotError::Url(url.to_owned());
+    let (scheme, rest) = url.split_once(':').ok_or_else(bad)?;
+    let (directory, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    if scheme != "file" || directory.is_empty() {
+        return Err(bad());
+    }
+    let mut options = embedded::Options::default();
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        let span = parameter.strip_prefix("retention=").ok_or_else(bad)?;
+        options.retention_us = Some(atalaya_model::parse_span(span).map_err(|_| bad())?);
+    }
+    let directory = std::path::PathBuf::from(directory);
+    Ok(Arc::new(embedded::Embedded::open(directory, options).await?))
+}

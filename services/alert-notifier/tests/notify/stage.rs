@@ -1,0 +1,182 @@
+//! A journal, a correlator's writer and the notifier.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atalaya_alert_notifier::{Config, Deps};
+use atalaya_bus::{Bus, FencedWriter, Floors, Headers, OutputLane, Part, Position, Stream, Subject};
+use atalaya_chassis::{Shutdown, Trigger};
+use atalaya_model::{Alert, AlertId, AlertState, Books, Counts, EventId, LedgerKey, Level, Receiver, Route, SecretRef};
+use atalaya_proto::alert_v1::Alerts;
+use prost::Message;
+use tokio::sync::Mutex as AsyncMutex;
+
+pub const SECRET: &str = "s3cret";
+pub const MAX_ATTEMPTS: u32 = 4;
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const PARTITION: u16 = 3;
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub struct Stage {
+    place: tempfile::TempDir,
+    bus: Arc<dyn Bus>,
+    writer: AsyncMutex<FencedWriter>,
+    screen: Screen,
+}
+
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub struct Running {
+    trigger: Trigger,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+    bus: Arc<dyn Bus>,
+}
+
+impl Running {
+    pub async fn drain(self) {
+        self.trigger.request();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Ends it without a word; what remains of its lease runs out.
+    pub async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+        let leases = self.bus.bucket("leases").await.unwrap();
+        leases.delete(&format!("alert.{PARTITION}.notifier")).await.unwrap();
+    }
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        atalaya_chassis::install_tls_provider();
+        let place = tempfile::tempdir().unwrap();
+        let bus = atalaya_bus::open(&format!("file:{}", place.path().join("bus").display())).await.unwrap();
+        std::fs::write(place.path().join("key"), SECRET).unwrap();
+        let writer = FencedWriter::resume(Arc::clone(&bus), OutputLane::alert(PARTITION)).await.unwrap();
+        Self { place, bus, writer: AsyncMutex::new(writer), screen: Screen::default() }
+    }
+
+    pub fn start(&self, routes: Vec<Route>) -> Running {
+        let config = Config {
+            tenants: HashMap::from([("acme".parse().unwrap(), routes)]),
+            max_attempts: MAX_ATTEMPTS,
+            retry_base_ms: 20,
+            retry_cap_ms: 50,
+            attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
+            ..Config::default()
+        };
+        let (trigger, shutdown) = Shutdown::new();
+        let deps = Deps { bus: Arc::clone(&self.bus), stdout: Box::new(self.screen.clone()) };
+        let task = tokio::spawn(atalaya_alert_notifier::run(config, deps, shutdown));
+        Running { trigger, task, bus: Arc::clone(&self.bus) }
+    }
+
+    /// Writes alerts as the output of an EVT position.
+    pub async fn publish(&self, position: u64, alerts: &[Alert]) {
+        let opened = alerts.iter().filter(|alert| alert.state == AlertState::Opened).count() as u64;
+        let mut books = Books::default();
+        let key = LedgerKey { source: "alerts".into(), tenant: "acme".into(), domain: "live".into() };
+        books.add(&key, Counts { alerts: opened, ..Counts::default() });
+        let part = Part {
+            subject: Subject::new(&format!("alert.{PARTITION}")).unwrap(),
+            headers: Headers { id: format!("alerts.{position}"), books, ..Headers::default() },
+            body: Alerts { alerts: alerts.iter().map(Into::into).collect() }.encode_to_vec().into(),
+            decoded: None,
+        };
+        let covers = Position { incarnation: 1, sequence: position, id: format!("evt.{position}") };
+        self.writer.lock().await.write(covers, vec![part], Books::default()).await.unwrap();
+    }
+
+    pub async fn silence(&self, key: &str, value: &str) {
+        let silences = self.bus.bucket("silences").await.unwrap();
+        silences.put(key, value.to_owned().into(), 0, None).await.unwrap();
+    }
+
+    pub fn screen(&self) -> String {
+        String::from_utf8(self.screen.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Waits until the floor counts this, and covers everything that was written.
+    pub async fn settled(&self, expected: Counts) {
+        let last = self.writer.lock().await.last();
+        let floors = Floors::open(self.bus.as_ref()).await.unwrap();
+        eventually(&format!("{expected:?}"), || async {
+            let all = floors.all(Stream::Alert).await.unwrap();
+            let found = all.iter().find(|(reader, scope, _)| (reader.as_str(), scope.as_str()) == ("notifier", "3"));
+            found.is_some_and(|(_, _, floor)| {
+                floor.position.sequence == last && floor.books.total(|key| key.source == "alerts") == expected
+            })
+        })
+        .await;
+    }
+}
+
+pub async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+    let begun = std::time::Instant::now();
+    while !check().await {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub fn screen() -> Receiver {
+    Receiver::Stdout {}
+}
+
+pub fn hook(receiver: &super::receiver::Receiver, stage: &Stage) -> Receiver {
+    let url = format!("http://{}/hook", receiver.address);
+    Receiver::Webhook { url, secret: SecretRef::File(stage.place.path().join("key")) }
+}
+
+pub fn route(name: &str, receiver: Receiver) -> Route {
+    Route {
+        name: name.into(),
+        min_level: Level::Informational,
+        rules: Vec::new(),
+        group_wait: "0s".into(),
+        repeat_interval: "1h".into(),
+        receiver,
+    }
+}
+
+pub fn alert(number: u64, ip: &str, state: AlertState) -> Alert {
+    Alert {
+        id: AlertId::of("test", &[&number.to_le_bytes()]),
+        version: if state == AlertState::Opened { 1 } else { 2 },
+        state,
+        tenant: "acme".parse().unwrap(),
+        domain: "live".into(),
+        rule_id: "scan".into(),
+        rule_rev: "1".into(),
+        rule_author: "us".into(),
+        title: "Port scan".into(),
+        level: Level::High,
+        group_key: format!("src_ip={ip}"),
+        entities: vec![("src_ip".into(), ip.into())],
+        time_us: 3_723_000_000,
+        window_start_us: 0,
+        window_end_us: 0,
+        received_time_us: 0,
+        event_count: 1,
+        evidence: vec![EventId::of("test", &[])],
+        attack_ids: Vec::new(),
+        observed: 120.0,
+        threshold: 30.0,
+        message: format!("scan of src_ip={ip}"),
+        retroactive: false,
+    }
+}

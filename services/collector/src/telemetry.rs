@@ -1,0 +1,82 @@
+//! Everything the collector says of itself while it runs: one log line and one metric each.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use atalaya_model::{LaneId, SourceName};
+use metrics::counter;
+
+/// A message is on the spool's disk.
+pub(crate) fn spooled(lane: &LaneId, rows: u32) {
+    counter!("atalaya_collector_spooled_records_total").increment(u64::from(rows));
+    tracing::trace!(%lane, rows, "spooled");
+}
+
+/// A message is in RAW.
+pub(crate) fn published(lane: &LaneId, rows: u32) {
+    counter!("atalaya_collector_published_records_total").increment(u64::from(rows));
+    tracing::trace!(%lane, rows, "published");
+}
+
+/// The spool is full: the lane and its sources wait until RAW has taken some of it.
+pub(crate) fn spool_full(lane: &LaneId) {
+    counter!("atalaya_collector_spool_full_total").increment(1);
+    tracing::warn!(%lane, "spool full: its sources wait until raw takes more");
+}
+
+/// The bus does not answer; it is tried again.
+pub(crate) fn publish_failed(lane: &LaneId, error: &anyhow::Error) {
+    counter!("atalaya_collector_publish_failures_total").increment(1);
+    tracing::warn!(%lane, "raw does not take the lane, trying again: {error:#}");
+}
+
+/// Inputs that an earlier run left open are closed.
+pub(crate) fn inputs_recovered(domain: &str, open: usize, missing: usize) {
+    counter!("atalaya_collector_inputs_recovered_total").increment(open as u64);
+    tracing::info!(domain, open, never_opened = missing, "closing the inputs of an earlier run");
+}
+
+/// A file cannot be read, or not to its end.
+pub(crate) fn file_failed(source: &str, error: &impl Display) {
+    counter!("atalaya_collector_file_failures_total").increment(1);
+    tracing::warn!(source, "{error}");
+}
+
+/// A record is longer than allowed and is dropped.
+pub(crate) fn record_too_long(source: &SourceName, path: &Path, line: u64) {
+    counter!("atalaya_collector_too_long_total").increment(1);
+    tracing::warn!(%source, "{}, line {line}: dropped, it is longer than 1 MiB", path.display());
+}
+
+/// A source ended by itself.
+pub(crate) fn source_ended(source: &str, outcome: &anyhow::Result<()>) {
+    counter!("atalaya_collector_sources_ended_total").increment(1);
+    match outcome {
+        Ok(()) => tracing::info!(source, "source ended: it has no more to give"),
+        Err(error) => tracing::error!(source, "source failed, it is started again: {error:#}"),
+    }
+}
+
+/// A producer came here from a collector that is gone: a batch may have entered twice.
+pub(crate) fn producer_taken_over(tenant: &str, producer: &str, from: &str) {
+    counter!("atalaya_collector_producers_taken_over_total").increment(1);
+    tracing::warn!(tenant, producer, from, "producer taken over: a batch the other collector had may enter twice");
+}
+
+/// A producer's stream ended.
+pub(crate) fn push_ended(tenant: &str, producer: &str, records: u64, reason: &str) {
+    counter!("atalaya_collector_push_streams_total").increment(1);
+    tracing::info!(tenant, producer, records, "push ended: {reason}");
+}
+
+/// A replay begins or ends.
+pub(crate) fn replay(domain: &str, files: u64, received: u64, what: &str) {
+    counter!("atalaya_collector_replays_total", "what" => what.to_owned()).increment(1);
+    tracing::info!(domain, files, received, "replay {what}");
+}
+
+/// Another process holds this collector's name on the bus.
+pub(crate) fn presence_lost(collector: &str, error: &str) {
+    counter!("atalaya_collector_presence_lost_total").increment(1);
+    tracing::warn!(collector, "the collector's own lease is not held: {error}");
+}

@@ -1,0 +1,75 @@
+//! What the normalizer is told: section `normalizer`, and what the tenants' files say they own.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use atalaya_chassis::config::Directory;
+use atalaya_model::TenantFile;
+use serde::Deserialize;
+
+use crate::{Assets, Enrichment, Ownership};
+
+/// The shortest time a lease may last, milliseconds: it is renewed three times within.
+const MIN_LEASE_MS: u64 = 300;
+
+/// Section `normalizer` of `atalaya.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// URL of the bus; set from the section of that name.
+    #[serde(skip)]
+    pub bus: String,
+    /// What the tenants' files say they own.
+    #[serde(skip)]
+    pub assets: Vec<Assets>,
+    /// Lanes worked on at the same time, at most; others are left to other normalizers.
+    pub max_lanes: usize,
+    /// How long a lane stays with a normalizer that no longer answers, milliseconds.
+    pub lease_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { bus: String::new(), assets: Vec::new(), max_lanes: 64, lease_ms: 5_000 }
+    }
+}
+
+impl Config {
+    /// Reads the section and the tenants' files.
+    ///
+    /// # Errors
+    /// If one of them is wrong; the error names file and line.
+    pub fn read(directory: &Directory) -> anyhow::Result<Self> {
+        let mut config: Self = directory.section("normalizer")?;
+        config.bus = directory.section("bus")?;
+        for file in directory.tenants() {
+            let tenant = file.stem().parse().with_context(|| file.path.display().to_string())?;
+            let TenantFile { networks, domains, .. } = file.parse()?;
+            config.assets.push(Assets { tenant, networks, domains });
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// If one is out of its range.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(self.max_lanes > 0, "normalizer.max_lanes: 0 lanes would normalise nothing; write 1 or more");
+        ensure!(self.lease_ms >= MIN_LEASE_MS, "normalizer.lease_ms: {} is less than {MIN_LEASE_MS}", self.lease_ms);
+        self.enrichment().map(|_| ())
+    }
+
+    /// What events are enriched with.
+    ///
+    /// # Errors
+    /// If a tenant's networks or domains cannot be read.
+    pub fn enrichment(&self) -> anyhow::Result<Enrichment> {
+        Ok(Enrichment { ownership: Ownership::new(&self.assets)? })
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+}

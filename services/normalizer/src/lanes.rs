@@ -1,0 +1,132 @@
+//! Which lanes this normalizer works on: those it can lease of the ones that collectors have registered.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use atalaya_bus::{Bucket, Bus, Lease, Stream};
+use atalaya_chassis::Shutdown;
+use atalaya_model::LaneId;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::worker::{self, Ended};
+use crate::{Config, Deps, Enrichment, Mappings, Normalizer, telemetry};
+
+/// Collectors register their lanes here at their start.
+const LANES_BUCKET: &str = "lanes";
+
+const LEASES_BUCKET: &str = "leases";
+
+/// How often new and abandoned lanes are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Pause before a lane that failed is taken again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What all lanes share.
+pub(crate) struct Shared {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) mappings: Arc<Mappings>,
+    pub(crate) enrichment: Arc<Enrichment>,
+    pub(crate) partitions: u16,
+    /// Of RAW.
+    pub(crate) incarnation: u64,
+}
+
+impl Shared {
+    /// A core for a lane.
+    pub(crate) fn normalizer(&self) -> Normalizer {
+        Normalizer::new(Arc::clone(&self.mappings), Arc::clone(&self.enrichment), self.partitions)
+    }
+}
+
+/// The lanes at work.
+struct Lanes {
+    shared: Arc<Shared>,
+    lanes: Arc<dyn Bucket>,
+    leases: Arc<dyn Bucket>,
+    holder: String,
+    tasks: JoinSet<anyhow::Result<Ended>>,
+    working: HashMap<Id, LaneId>,
+    not_before: HashMap<LaneId, Instant>,
+    damaged: HashSet<LaneId>,
+}
+
+/// Works until the drain is asked for, then until every lane has finished what it holds.
+pub(crate) async fn run(config: &Config, deps: Deps, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let mappings = Arc::new(Mappings::built_in()?);
+    let Deps { bus, enrichment } = deps;
+    let partitions = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
+    let incarnation = bus.info(Stream::Raw).await.context("stream RAW")?.incarnation;
+    let mut lanes = Lanes {
+        lanes: bus.bucket(LANES_BUCKET).await?,
+        leases: bus.bucket(LEASES_BUCKET).await?,
+        shared: Arc::new(Shared { bus, mappings, enrichment: Arc::new(enrichment), partitions, incarnation }),
+        holder: format!("normalizer-{}", std::process::id()),
+        tasks: JoinSet::new(),
+        working: HashMap::new(),
+        not_before: HashMap::new(),
+        damaged: HashSet::new(),
+    };
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !shutdown.is_requested() {
+        tokio::select! {
+            () = shutdown.requested() => break,
+            Some(ended) = lanes.tasks.join_next_with_id() => lanes.ended(ended),
+            _ = look.tick() => {
+                if let Err(error) = lanes.look(config, shutdown).await {
+                    telemetry::lanes_unknown(&error);
+                }
+            }
+        }
+    }
+    while let Some(ended) = lanes.tasks.join_next_with_id().await {
+        lanes.ended(ended);
+    }
+    Ok(())
+}
+
+impl Lanes {
+    /// Takes every lane that can be had.
+    async fn look(&mut self, config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
+        for entry in self.lanes.list("").await? {
+            let Ok(lane) = entry.key.parse::<LaneId>() else { continue };
+            let at_work = self.working.values().any(|working| *working == lane) || self.damaged.contains(&lane);
+            let early = self.not_before.get(&lane).is_some_and(|&time| Instant::now() < time);
+            if at_work || early || self.working.len() >= config.max_lanes {
+                continue;
+            }
+            let name = format!("raw.{lane}");
+            let leases = Arc::clone(&self.leases);
+            let Some(lease) = Lease::acquire(leases, &name, &self.holder, config.lease()).await? else { continue };
+            telemetry::lane_taken(&lane);
+            let work = worker::run(Arc::clone(&self.shared), lane.clone(), lease, config.lease(), shutdown.clone());
+            let task = self.tasks.spawn(work);
+            self.working.insert(task.id(), lane);
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, ended: Result<(Id, anyhow::Result<Ended>), tokio::task::JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, outcome),
+            Err(error) => (error.id(), Err(anyhow::Error::from(error))),
+        };
+        let Some(lane) = self.working.remove(&id) else { return };
+        match outcome {
+            Ok(Ended::Drained | Ended::LeaseLost) => {}
+            Ok(Ended::Damaged(error)) => {
+                telemetry::lane_damaged(&lane, &error);
+                self.damaged.insert(lane.clone());
+            }
+            Err(error) => {
+                telemetry::lane_failed(&lane, &error);
+                self.not_before.insert(lane.clone(), Instant::now() + RETRY_AFTER);
+            }
+        }
+        telemetry::lane_left(&lane);
+    }
+}

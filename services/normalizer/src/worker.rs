@@ -1,0 +1,348 @@
+//! The loop of one lane: read → core → write. The next message is normalised while the last one goes to disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use atalaya_bus::{
+    BusError, ChainCheck, FencedWriter, Filter, Floor, FloorEntry, Floors, Lease, Message, OutputLane, Part, Position,
+    Stream, WriteError, verify_position,
+};
+use atalaya_chassis::Shutdown;
+use atalaya_model::{Books, LaneId};
+use atalaya_proto::dlq_v1::Parked;
+use atalaya_proto::raw::RawBody;
+use atalaya_proto::raw_v1::Entry;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::lanes::Shared;
+use crate::normalize::{Normalizer, RecordCounts};
+use crate::park::Budgets;
+use crate::parts::{Arrived, Stored};
+use crate::telemetry;
+
+/// Messages normalised and not yet written, at most.
+const PIPELINE_MESSAGES: usize = 2;
+
+/// How often passed positions become a mark, and the floor is told.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a drain waits for the bus to take what is at hand; the rest is done again by the next one.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the DLQ may take for a message's parked records; then they are dropped and counted.
+const DLQ_WAIT: Duration = Duration::from_secs(2);
+
+/// Share of the DLQ's size, in percent, from which on records are dropped instead of parked: nothing waits for the DLQ.
+const DLQ_FULL_PERCENT: u64 = 95;
+
+/// Name of this reader of RAW among the floors.
+const READER: &str = "normalizer";
+
+/// How work on a lane ended.
+pub(crate) enum Ended {
+    /// The drain was asked for.
+    Drained,
+    /// Somebody else has the lane.
+    LeaseLost,
+    /// The log cannot be trusted: a person has to look.
+    Damaged(anyhow::Error),
+}
+
+/// A message of RAW, ready to be written.
+struct Prepared {
+    position: Position,
+    arrived: Arrived,
+    parts: Vec<Part>,
+    parked: Vec<Parked>,
+    counts: RecordCounts,
+}
+
+/// Works on a lane while its lease lasts.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    lane: LaneId,
+    mut lease: Lease,
+    ttl: Duration,
+    shutdown: Shutdown,
+) -> anyhow::Result<Ended> {
+    let ended = tokio::select! {
+        ended = work(&shared, &lane, &shutdown) => ended,
+        ended = hold(&mut lease, ttl) => ended,
+    };
+    // A lease that is not given back runs out by itself.
+    let _ = lease.release().await;
+    match ended {
+        Err(error) if is_damage(&error) => Ok(Ended::Damaged(error)),
+        other => other,
+    }
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let bus = cause.downcast_ref::<BusError>().or_else(|| match cause.downcast_ref::<WriteError>() {
+            Some(WriteError::Bus(error)) => Some(error),
+            _ => None,
+        });
+        matches!(bus, Some(BusError::Damaged { .. } | BusError::Mismatch(_) | BusError::Gap { .. }))
+    })
+}
+
+/// Renews the lease until it is lost.
+async fn hold(lease: &mut Lease, ttl: Duration) -> anyhow::Result<Ended> {
+    loop {
+        tokio::time::sleep(ttl / 3).await;
+        if !lease.renew().await? {
+            return Ok(Ended::LeaseLost);
+        }
+    }
+}
+
+async fn work(shared: &Arc<Shared>, lane: &LaneId, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let writer = FencedWriter::resume(Arc::clone(&shared.bus), OutputLane::evt(lane)).await?;
+    if let Some(position) = writer.position() {
+        verify_position(&*shared.bus, Stream::Raw, position).await?;
+    }
+    let reader = LaneReader::open(shared, lane, &writer).await?;
+    let floors = Floors::open(&*shared.bus).await?;
+    let floor = floors.hold(Stream::Raw, READER, lane.as_str()).await?;
+    let writing = Writing {
+        shared: Arc::clone(shared),
+        lane: lane.clone(),
+        writer,
+        dlq: None,
+        budgets: Budgets::default(),
+        floor,
+    };
+    let (sender, receiver) = mpsc::channel(PIPELINE_MESSAGES);
+    let draining = async {
+        shutdown.requested().await;
+        tokio::time::sleep(DRAIN_WAIT).await;
+    };
+    tokio::select! {
+        both = async { tokio::try_join!(reader.run(sender, shutdown), writing.run(receiver)) } => {
+            both?;
+        }
+        () = draining => {}
+    }
+    Ok(Ended::Drained)
+}
+
+/// Reads RAW and normalises.
+struct LaneReader {
+    shared: Arc<Shared>,
+    lane: LaneId,
+    input: Box<dyn atalaya_bus::Reader>,
+    chain: ChainCheck,
+    /// With what it remembers; away while it works.
+    normalizer: Option<Normalizer>,
+    /// The half-written position, until it was read.
+    unfinished: Option<(u64, Stored)>,
+}
+
+impl LaneReader {
+    async fn open(shared: &Arc<Shared>, lane: &LaneId, writer: &FencedWriter) -> anyhow::Result<Self> {
+        let after = writer.position().map_or(0, |position| position.sequence);
+        let filter = Filter::new(&format!("raw.{lane}.>"))?;
+        let input = shared.bus.read(Stream::Raw, &filter, after).await?;
+        let unfinished = match writer.unfinished() {
+            Some(unfinished) => {
+                telemetry::completed(lane, unfinished.position.sequence, unfinished.stored.len());
+                Some((unfinished.position.sequence, Stored::of(unfinished)?))
+            }
+            None => None,
+        };
+        let chain = ChainCheck::new(after);
+        Ok(Self { shared: Arc::clone(shared), lane: lane.clone(), input, chain, normalizer: None, unfinished })
+    }
+
+    /// Until the drain is asked for or nobody writes any more.
+    async fn run(mut self, prepared: mpsc::Sender<Prepared>, shutdown: &Shutdown) -> anyhow::Result<()> {
+        loop {
+            let next = tokio::select! {
+                next = shutdown.unless_requested(self.input.next()) => next,
+                () = prepared.closed() => None,
+            };
+            let Some(message) = next else { return Ok(()) };
+            let message = message?;
+            self.chain.check(&message)?;
+            let sequence = message.sequence;
+            let ready = self.prepare(message).await.with_context(|| format!("message {sequence} of RAW"))?;
+            if prepared.send(ready).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn prepare(&mut self, message: Message) -> anyhow::Result<Prepared> {
+        let stored = self.stored(&message)?;
+        let position =
+            Position { incarnation: self.shared.incarnation, sequence: message.sequence, id: message.headers.id.clone() };
+        let mut normalizer = self.normalizer.take().unwrap_or_else(|| self.shared.normalizer());
+        let (lane, partitions) = (self.lane.clone(), self.shared.partitions);
+        let normalising = tokio::task::spawn_blocking(move || {
+            let ready = prepare(&mut normalizer, position, &message, lane, partitions, &stored);
+            (normalizer, ready)
+        });
+        let (normalizer, ready) = normalising.await?;
+        self.normalizer = Some(normalizer);
+        ready
+    }
+
+    /// What is stored already of a message's output.
+    fn stored(&mut self, message: &Message) -> anyhow::Result<Stored> {
+        let Some((sequence, stored)) = self.unfinished.take() else { return Ok(Stored::default()) };
+        if sequence != message.sequence {
+            let found = message.sequence;
+            let error = format!("RAW {sequence}, whose output is half written, is gone; the next message is {found}");
+            return Err(BusError::Mismatch(error).into());
+        }
+        Ok(stored)
+    }
+}
+
+/// A message's output: the part of the work that takes the processor.
+fn prepare(
+    normalizer: &mut Normalizer,
+    position: Position,
+    message: &Message,
+    lane: LaneId,
+    partitions: u16,
+    stored: &Stored,
+) -> anyhow::Result<Prepared> {
+    let begin = Instant::now();
+    let raw = RawBody::decode(&message.body)?;
+    let mut ready = Prepared {
+        position,
+        arrived: Arrived {
+            lane,
+            id: message.headers.id.clone(),
+            header: raw.header.clone(),
+            traceparent: message.headers.traceparent.clone(),
+            enrichment: normalizer.enrichment().versions(),
+        },
+        parts: Vec::new(),
+        parked: Vec::new(),
+        counts: RecordCounts::default(),
+    };
+    match raw.header.entry() {
+        Entry::Open | Entry::Heartbeat | Entry::Close => ready.parts = ready.arrived.controls(partitions, stored)?,
+        Entry::Mark => {}
+        Entry::Records | Entry::Unspecified => {
+            let normalized = normalizer.normalize(&raw)?;
+            let events: usize = normalized.events.iter().map(|events| events.events.rows.num_rows()).sum();
+            ready.parts = ready.arrived.events(normalized.events, stored)?;
+            ready.parked = normalized.parked;
+            ready.counts = normalized.counts;
+            telemetry::normalized(&ready.arrived.lane, ready.counts, events, begin.elapsed());
+        }
+    }
+    Ok(ready)
+}
+
+/// Writes EVT and DLQ, and tells the floor.
+struct Writing {
+    shared: Arc<Shared>,
+    lane: LaneId,
+    writer: FencedWriter,
+    /// Opened with the first parked record.
+    dlq: Option<FencedWriter>,
+    budgets: Budgets,
+    floor: FloorEntry,
+}
+
+impl Writing {
+    /// Until nothing is prepared any more.
+    async fn run(mut self, mut prepared: mpsc::Receiver<Prepared>) -> anyhow::Result<()> {
+        let mut flush = tokio::time::interval(FLUSH_EVERY);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                next = prepared.recv() => match next {
+                    Some(ready) => self.write(ready).await?,
+                    None => return self.tell().await,
+                },
+                _ = flush.tick() => self.tell().await?,
+            }
+        }
+    }
+
+    async fn write(&mut self, ready: Prepared) -> anyhow::Result<()> {
+        let Prepared { position, arrived, parts, mut parked, mut counts } = ready;
+        if !parked.is_empty() {
+            let over = self.budgets.admit(&mut parked, arrived.header.received_time_us);
+            self.count_dropped(&mut counts, over, "budget");
+            let kept = parked.len() as u64;
+            if let Err(why) = self.park(&position, &arrived, parked).await {
+                self.count_dropped(&mut counts, kept, why);
+            }
+        }
+        let books = arrived.books(counts);
+        Ok(self.writer.write(position, parts, books).await?)
+    }
+
+    fn count_dropped(&self, counts: &mut RecordCounts, records: u64, why: &'static str) {
+        if records > 0 {
+            telemetry::dropped(&self.lane, records, why);
+            counts.parked -= records;
+            counts.dropped += records;
+        }
+    }
+
+    /// Keeps parked records in the DLQ, or says why not: nothing ever waits for it.
+    async fn park(&mut self, position: &Position, arrived: &Arrived, parked: Vec<Parked>) -> Result<(), &'static str> {
+        if parked.is_empty() {
+            return Ok(());
+        }
+        let info = self.shared.bus.info(Stream::Dlq).await.map_err(|_| "dlq_unknown")?;
+        if info.bytes.saturating_mul(100) >= info.max_bytes.saturating_mul(DLQ_FULL_PERCENT) {
+            return Err("dlq_full");
+        }
+        let mut dlq = match self.dlq.take() {
+            Some(dlq) => dlq,
+            None => self.open_dlq(position).await.map_err(|_| "dlq_unknown")?,
+        };
+        let covered = |written: &Position| {
+            written.incarnation == position.incarnation && written.sequence >= position.sequence
+        };
+        if dlq.position().is_some_and(covered) {
+            // Written by the run before, which did not come to cover the position.
+            self.dlq = Some(dlq);
+            return Ok(());
+        }
+        parked.iter().for_each(|record| telemetry::parked(&self.lane, &record.reason, &record.detail, record.line));
+        let parts = arrived.parked(parked, OutputLane::dlq(READER, self.lane.as_str()).mark());
+        let written = dlq.write(position.clone(), parts, Books::default());
+        match tokio::time::timeout(DLQ_WAIT, written).await {
+            Ok(Ok(())) => {
+                self.dlq = Some(dlq);
+                Ok(())
+            }
+            Ok(Err(_)) => Err("dlq_refused"),
+            Err(_) => Err("dlq_slow"),
+        }
+    }
+
+    /// A half-written position of an earlier run is ended, unless it is the one at hand, which is written again.
+    async fn open_dlq(&self, position: &Position) -> Result<FencedWriter, WriteError> {
+        let lane = OutputLane::dlq(READER, self.lane.as_str());
+        let mut dlq = FencedWriter::resume(Arc::clone(&self.shared.bus), lane).await?;
+        if let Some(unfinished) = dlq.unfinished().filter(|unfinished| unfinished.position != *position) {
+            let ended = unfinished.position.clone();
+            dlq.write(ended, Vec::new(), Books::default()).await?;
+        }
+        Ok(dlq)
+    }
+
+    /// Makes what was passed durable, and tells how far this lane is.
+    async fn tell(&mut self) -> anyhow::Result<()> {
+        self.writer.flush().await?;
+        let Some(position) = self.writer.position() else { return Ok(()) };
+        if self.floor.floor().is_some_and(|floor| floor.position == *position) {
+            return Ok(());
+        }
+        let floor = Floor { position: position.clone(), books: Books::default() };
+        Ok(self.floor.set(floor).await?)
+    }
+}

@@ -1,0 +1,170 @@
+//! The test suites, run one after the other, and their totals.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+/// One suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Units, properties and doc tests
+    Unit,
+    /// One suite per port, on every adapter
+    Conformance,
+    /// The all-in-one on real data
+    Pipeline,
+    /// Seeded faults over the whole chain
+    Sim,
+    /// Formatting, clippy, cargo-deny, tidy
+    Lint,
+    /// Known vulnerabilities of our dependencies; needs the advisory database, so never part of "all"
+    Advisories,
+}
+
+const ALL: [Suite; 5] = [Suite::Unit, Suite::Conformance, Suite::Pipeline, Suite::Sim, Suite::Lint];
+
+/// What a port's conformance suite hides behind; the same for every suite, so that nothing is compiled twice.
+const FEATURES: [&str; 2] = ["--features", "atalaya-bus/conformance,atalaya-hot/conformance"];
+
+/// Tests that ran, by how they ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl std::ops::AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Runs suites; all of them if none is named.
+pub fn run(suites: &[Suite]) -> anyhow::Result<ExitCode> {
+    let suites = if suites.is_empty() { &ALL } else { suites };
+    let (mut totals, mut lines) = (Totals::default(), Vec::new());
+    for suite in suites {
+        let began = Instant::now();
+        let found = suite.run()?;
+        let (name, seconds) = (suite.name(), began.elapsed().as_secs_f64());
+        lines.push(format!("{name:<12} {:>5} passed {:>3} failed  {seconds:>6.0} s", found.passed, found.failed));
+        totals += found;
+    }
+    say("");
+    lines.iter().for_each(|line| say(line));
+    say(&format!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped));
+    Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Suite {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn run(self) -> anyhow::Result<Totals> {
+        let tests = |selection: &[&str]| {
+            let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast"]);
+            cargo.args(FEATURES).args(selection);
+            counted(cargo)
+        };
+        match self {
+            Self::Unit => {
+                let mut totals = tests(&["--lib", "--bins"])?;
+                totals += tests(&["--test", "*", "--exclude", "atalaya-tests"])?;
+                totals += tests(&["--doc"])?;
+                Ok(totals)
+            }
+            Self::Conformance => tests(&["--test", "conformance"]),
+            Self::Pipeline => tests(&["--test", "pipeline", "--test", "readers"]),
+            Self::Sim => tests(&["--test", "sim"]),
+            Self::Lint => lint(),
+            Self::Advisories => counted_step("advisories", deny(&["advisories"])?),
+        }
+    }
+}
+
+fn lint() -> anyhow::Result<Totals> {
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--quiet"]);
+    clippy.args(FEATURES).args(["--", "--deny", "warnings"]);
+    let mut tidy = cargo(&["test", "--workspace"]);
+    tidy.args(FEATURES).args(["--test", "tidy"]);
+    let mut totals = counted_step("fmt", cargo(&["fmt", "--all", "--check"]))?;
+    totals += counted_step("clippy", clippy)?;
+    totals += counted_step("deny", deny(&["licenses", "bans", "sources"])?)?;
+    totals += counted(tidy)?;
+    say("advisories are not checked here: cargo xtask test advisories does, where the database can be reached");
+    Ok(totals)
+}
+
+fn deny(checks: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(atalaya_servers::cargo_deny()?);
+    command.args(["--log-level", "error", "check"]).args(checks);
+    Ok(command)
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments);
+    command
+}
+
+/// A step that counts as one test.
+fn counted_step(name: &str, mut command: Command) -> anyhow::Result<Totals> {
+    say(&format!("{name}: {command:?}"));
+    let passed = command.status().with_context(|| name.to_owned())?.success();
+    say(&format!("{name}: {}", if passed { "ok" } else { "FAILED" }));
+    Ok(Totals { passed: u64::from(passed), failed: u64::from(!passed), skipped: 0 })
+}
+
+/// Runs cargo test, passes its output on and adds up the closing lines of every test binary.
+fn counted(mut command: Command) -> anyhow::Result<Totals> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test")?;
+    let mut totals = Totals::default();
+    for line in BufReader::new(child.stdout.take().context("cargo's output")?).lines() {
+        let line = line?;
+        totals += closing_line(&line).unwrap_or_default();
+        if !line.is_empty() && !line.ends_with("... ok") && !line.starts_with("running ") {
+            say(&line);
+        }
+    }
+    if !child.wait()?.success() && totals.failed == 0 {
+        // It did not compile, or a test binary died.
+        totals.failed = 1;
+    }
+    Ok(totals)
+}
+
+/// The totals in `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
+fn closing_line(line: &str) -> Option<Totals> {
+    let rest = line.strip_prefix("test result: ")?;
+    let count = |what: &str| {
+        let before = rest.split(what).next()?;
+        before.split_whitespace().last()?.parse().ok()
+    };
+    Some(Totals { passed: count(" passed")?, failed: count(" failed")?, skipped: count(" ignored")? })
+}
+
+/// Writes a line for the person who waits.
+pub fn say(line: &str) {
+    // Nobody is left to tell where the standard output is closed.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_counted() {
+        let line = "test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.1s";
+        let totals = closing_line(line).unwrap();
+        assert_eq!((totals.passed, totals.failed, totals.skipped), (12, 2, 1));
+        assert!(closing_line("test a ... ok").is_none());
+    }
+}
