@@ -1,1 +1,79 @@
-//! Appends events and alerts to the Delta archive, exactly once.
+//! Appends events and alerts to the archive.
+//!
+//! Consumes EVT and ALERT, one partition per lease; produces Delta commits (`atalaya_archive`), one per class and
+//! flush, then moves the floors `EVT.archive.<partition>` (with the books of what is archived) and
+//! `ALERT.archive.<partition>`.
+//!
+//! Guarantees: every row is in its table once, whatever dies in between: a floor moves only after every table is
+//! committed up to there, and each table drops what it has already. A row can be queried at most ten seconds after it
+//! arrived (`flush_ms` and the time of one flush), a backfill's last rows at once when its inputs close.
+//!
+//! Limits: rows and bytes in memory as configured, twice over while a flush is under way; beyond that nothing is read.
+
+mod buffer;
+mod config;
+mod findings;
+mod flush;
+mod partition;
+mod telemetry;
+mod worker;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use atalaya_archive::Archive;
+use atalaya_bus::Bus;
+use atalaya_chassis::Shutdown;
+use atalaya_chassis::config::Directory;
+
+pub use config::Config;
+pub use findings::findings;
+
+/// What the cold archive talks to.
+pub struct Deps {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The archive.
+    pub archive: Archive,
+}
+
+/// The cold archive.
+pub struct Service;
+
+impl atalaya_chassis::Service for Service {
+    const NAME: &'static str = "atalaya-cold-archive";
+    const ABOUT: &'static str = "Appends events and alerts to the Delta archive, exactly once";
+    type Config = Config;
+    type Deps = Deps;
+
+    fn configure(directory: &Directory) -> anyhow::Result<Config> {
+        Config::read(directory)
+    }
+
+    async fn connect(config: &Config) -> anyhow::Result<Deps> {
+        let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
+        let archive =
+            atalaya_archive::open(&config.archive).await.with_context(|| format!("archive {}", config.archive))?;
+        Ok(Deps { bus, archive })
+    }
+
+    fn run(
+        config: Config,
+        deps: Deps,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        run(config, deps, shutdown)
+    }
+}
+
+/// Archives until the drain is asked for, then what is in memory.
+///
+/// # Errors
+/// If the store does not create objects atomically, the bus does not answer at the start, or a table is of a kind that
+/// must not be written to.
+pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
+    config.validate()?;
+    deps.archive.self_test().await.with_context(|| format!("self test of {}", deps.archive.root()))?;
+    worker::run(&config, deps, shutdown).await
+}

@@ -154,12 +154,9 @@ impl Cut {
         self.block.push(record);
     }
 
-    /// Takes another cut of the same input in behind this one, if the message stays within its limits; gives it back
-    /// otherwise.
-    ///
-    /// # Errors
-    /// With the other cut, untouched.
-    pub fn absorb(&mut self, mut other: Self) -> Result<(), Self> {
+    /// Takes what is in another cut of the same input in behind this one, if the message stays within its limits;
+    /// otherwise the other is left as it is.
+    pub fn absorb(&mut self, other: &mut Self) -> bool {
         if self.records() > 0 && other.records() > 0 {
             let shift = self.offset_of(other.first_line);
             let last = other.lines.last().copied().unwrap_or_default();
@@ -167,22 +164,22 @@ impl Cut {
                 && self.bytes() + other.bytes() <= CUT_BYTES + MAX_RECORD_BYTES
                 && self.context == other.context;
             let Some(shift) = shift.filter(|shift| fits && shift.checked_add(last).is_some()) else {
-                return Err(other);
+                return false;
             };
-            self.lines.extend(other.lines.iter().map(|line| line + shift));
+            self.lines.extend(other.lines.drain(..).map(|line| line + shift));
             self.block.append(&mut other.block);
         } else if other.records() > 0 {
-            self.context = other.context;
+            self.context = std::mem::take(&mut other.context);
             self.first_line = other.first_line;
-            self.lines = other.lines;
-            self.block = other.block;
+            self.lines = std::mem::take(&mut other.lines);
+            self.block = std::mem::take(&mut other.block);
         }
         self.received_time_us = self.received_time_us.max(other.received_time_us);
-        self.known += other.known;
-        self.dropped += other.dropped;
-        other.admitted.into_iter().for_each(|admitted| self.admitted(admitted));
-        other.notes.into_iter().for_each(|note| self.note(note));
-        Ok(())
+        self.known += std::mem::take(&mut other.known);
+        self.dropped += std::mem::take(&mut other.dropped);
+        other.admitted.drain(..).for_each(|admitted| self.admitted(admitted));
+        other.notes.drain(..).for_each(|note| self.note(note));
+        true
     }
 
     /// Remembers how far the input is admitted; from one anchor the newest counts.
@@ -245,7 +242,7 @@ mod tests {
         let mut second = cut(&[12], "dns");
         second.note(note("k", b"2"));
         second.known = 5;
-        assert!(first.absorb(second).is_ok());
+        assert!(first.absorb(&mut second));
         assert_eq!(first.counts().received, 8);
         assert_eq!(first.notes, [note("k", b"2")]);
         let body = RawBody::decode(&first.encode(RawHeader::default())).unwrap();
@@ -256,18 +253,20 @@ mod tests {
     #[test]
     fn contexts_and_limits_keep_cuts_apart() {
         let mut first = cut(&[1], "dns");
-        assert!(first.absorb(cut(&[2], "conn")).is_err());
-        assert!(first.absorb(cut(&[1 << 40], "dns")).is_err());
+        let mut other = cut(&[2], "conn");
+        assert!(!first.absorb(&mut other));
+        assert_eq!(other.records(), 1);
+        assert!(!first.absorb(&mut cut(&[1 << 40], "dns")));
         let lines: Vec<u64> = (2..=MAX_RECORDS_PER_MESSAGE as u64 + 1).collect();
-        assert!(first.absorb(cut(&lines, "dns")).is_err());
-        assert!(first.absorb(Cut::of_known(3, 7)).is_ok());
+        assert!(!first.absorb(&mut cut(&lines, "dns")));
+        assert!(first.absorb(&mut Cut::of_known(3, 7)));
         assert_eq!((first.records(), first.known, first.received_time_us), (1, 3, 7));
     }
 
     #[test]
     fn a_count_alone_takes_the_records_that_follow() {
         let mut first = Cut::of_known(3, 7);
-        assert!(first.absorb(cut(&[5], "dns")).is_ok());
+        assert!(first.absorb(&mut cut(&[5], "dns")));
         let body = RawBody::decode(&first.encode(RawHeader::default())).unwrap();
         assert_eq!((body.len(), body.header.known, body.line_of(0)), (1, 3, 5));
         assert_eq!(body.header.context, b"dns");

@@ -5,7 +5,7 @@
 //! moves before all were seen: its inputs are remembered until the last one is closed, so that after a crash those that
 //! were never opened can be opened and closed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use atalaya_model::LaneId;
 use atalaya_proto::raw_v1::{Entry, RawHeader};
@@ -79,7 +79,8 @@ fn leftovers(entries: &[(String, Bytes)]) -> BTreeMap<String, Leftover> {
     let mut domains = BTreeMap::<String, Leftover>::new();
     let mut announced = BTreeMap::<String, Stamp>::new();
     for (key, value) in entries {
-        let read = RawHeader::decode(value.as_ref()).ok().and_then(|header| Some((Stamp::of(&header)?, header.entry())));
+        let read =
+            RawHeader::decode(value.as_ref()).ok().and_then(|header| Some((Stamp::of(&header)?, header.entry())));
         let place = key.split_once('.').and_then(|(lane, input)| Some((lane.parse().ok()?, input.parse().ok()?)));
         let (Some((stamp, entry)), Some((lane, input))) = (read, place) else { continue };
         let leftover = domains.entry(stamp.domain.clone()).or_default();
@@ -99,18 +100,16 @@ fn leftovers(entries: &[(String, Bytes)]) -> BTreeMap<String, Leftover> {
     domains
 }
 
-/// Closes what an earlier run left open; answers with the names of the inputs that were live.
+/// Closes what an earlier run left open.
 ///
 /// # Errors
 /// If the spool failed.
-pub(crate) async fn recover(intake: &Intake, entries: &[(String, Bytes)]) -> Result<HashSet<String>, SpoolError> {
-    let mut live = HashSet::new();
+pub(crate) async fn recover(intake: &Intake, entries: &[(String, Bytes)]) -> Result<(), SpoolError> {
     for (domain, leftover) in leftovers(entries) {
         telemetry::inputs_recovered(&domain, leftover.open.len(), leftover.missing.len());
         let adopted = leftover.open.into_iter().filter_map(|(lane, number, stamp)| intake.adopt(&lane, stamp, number));
         if domain == atalaya_model::LIVE_DOMAIN {
             for input in adopted {
-                live.insert(input.stamp().input_name.clone());
                 input.close(Vec::new()).await?;
             }
             continue;
@@ -124,7 +123,7 @@ pub(crate) async fn recover(intake: &Intake, entries: &[(String, Bytes)]) -> Res
             closing.close(input, Vec::new()).await?;
         }
     }
-    Ok(live)
+    Ok(())
 }
 
 #[cfg(test)]

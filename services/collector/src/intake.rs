@@ -2,7 +2,7 @@
 //!
 //! Handing in waits for room in the lane: that is the back-pressure, all the way from a full RAW to the source.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,8 +23,9 @@ pub(crate) const LANE_REQUESTS: usize = 1_024;
 /// KiB of records that may wait for a lane, those being written included.
 const LANE_ROOM_KIB: u32 = 8 << 10;
 
-/// Files that are read at the same time.
-const READERS: usize = 8;
+/// Followed files that are read at the same time, and whole ones: a backfill never holds back what is live.
+const FOLLOWED_READERS: usize = 8;
+const WHOLE_READERS: usize = 4;
 
 /// Something to be written into a lane.
 pub(crate) struct Request {
@@ -84,7 +85,8 @@ struct Shared {
     in_use: usize,
     domains: AtomicU64,
     claims: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
-    readers: Arc<Semaphore>,
+    followed: Arc<Semaphore>,
+    whole: Arc<Semaphore>,
 }
 
 /// The door of the collector for its sources. Cheap to clone.
@@ -94,8 +96,8 @@ pub struct Intake(Arc<Shared>);
 impl Intake {
     pub(crate) fn new(spool: Spool, lanes: Vec<LaneSender>, in_use: usize) -> Self {
         let claims = Mutex::default();
-        let readers = Arc::new(Semaphore::new(READERS));
-        Self(Arc::new(Shared { spool, lanes, in_use, domains: AtomicU64::new(1), claims, readers }))
+        let (followed, whole) = (Arc::new(Semaphore::new(FOLLOWED_READERS)), Arc::new(Semaphore::new(WHOLE_READERS)));
+        Self(Arc::new(Shared { spool, lanes, in_use, domains: AtomicU64::new(1), claims, followed, whole }))
     }
 
     /// Opens an input, in the lane that its name falls into.
@@ -117,8 +119,8 @@ impl Intake {
         Some(self.input(Arc::new(stamp), lane.clone(), number))
     }
 
-    /// Closes what an earlier run left open; answers with the names of its live inputs.
-    pub(crate) async fn recover(&self) -> Result<HashSet<String>, SpoolError> {
+    /// Closes what an earlier run left open.
+    pub(crate) async fn recover(&self) -> Result<(), SpoolError> {
         let entries = self.0.spool.notes(inputs::BUCKET, "").await?;
         inputs::recover(self, &entries).await
     }
@@ -156,9 +158,14 @@ impl Intake {
         claim.lock_owned().await
     }
 
-    /// The right to read a file now: so many at a time have it.
-    pub(crate) async fn reader(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.readers).acquire_owned().await.ok()
+    /// The right to read of a followed file now.
+    pub(crate) async fn followed_reader(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.followed).acquire_owned().await.ok()
+    }
+
+    /// The right to read a whole file now.
+    pub(crate) async fn whole_reader(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.whole).acquire_owned().await.ok()
     }
 
     /// A domain that was never used: `<what>-<ms>-<n>`.

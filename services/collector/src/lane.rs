@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_bus::{AppendError, Bus, Headers, HEADERS_VERSION, Kind, Outgoing, OutputLane, Sequence, Stream, Subject};
+use atalaya_bus::{AppendError, Bus, HEADERS_VERSION, Headers, Kind, Outgoing, OutputLane, Sequence, Stream, Subject};
+use atalaya_chassis::Shutdown;
 use atalaya_model::{Books, LaneId, Origin};
 use atalaya_proto::raw::MAX_RECORDS_PER_MESSAGE;
 use atalaya_proto::raw_v1::Entry;
@@ -24,6 +25,9 @@ use crate::trim::Progress;
 /// Pause before a full spool is tried again, milliseconds.
 const FULL_PAUSE_MS: u64 = 20;
 
+/// Tries of a full spool while the collector drains.
+const MAX_LAST_TRIES: u32 = 50;
+
 /// Tries without an answer, one after the other, before the lane gives up.
 const MAX_UNANSWERED: u32 = 5;
 
@@ -38,6 +42,7 @@ pub(crate) struct Lane {
     spool: Spool,
     progress: Arc<Progress>,
     linger: Duration,
+    shutdown: Shutdown,
     last: Sequence,
     next_offset: u64,
 }
@@ -50,14 +55,26 @@ impl Lane {
         spool: Spool,
         progress: Arc<Progress>,
         linger: Duration,
+        shutdown: Shutdown,
     ) -> Self {
         let epoch_ms = spool.epoch_ms();
         let newest = end.origin.as_ref().filter(|origin| origin.epoch_ms == epoch_ms);
         let next_offset = newest.map_or(0, |origin| origin.offset) + 1;
-        Self { output: OutputLane::raw(&id), id, index, spool, progress, linger, last: end.sequence, next_offset }
+        Self {
+            output: OutputLane::raw(&id),
+            id,
+            index,
+            spool,
+            progress,
+            linger,
+            shutdown,
+            last: end.sequence,
+            next_offset,
+        }
     }
 
-    /// Writes until no input can hand anything in any more.
+    /// Writes until no input can hand anything in any more, or, while the collector drains, until the spool is full for
+    /// longer than it is waited for: what is handed in then is not answered.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
         let mut held = None;
         loop {
@@ -70,40 +87,33 @@ impl Lane {
             };
             let (request, next) = self.gather(first, &mut requests).await;
             held = next;
-            self.write(request).await.with_context(|| format!("lane {} of the spool", self.id))?;
+            if !self.write(request).await.with_context(|| format!("lane {} of the spool", self.id))? {
+                return Ok(());
+            }
         }
     }
 
     /// What follows in the same message; and what came then and does not fit.
-    async fn gather(
-        &self,
-        mut request: Request,
-        requests: &mut mpsc::Receiver<Request>,
-    ) -> (Request, Option<Request>) {
+    async fn gather(&self, mut request: Request, requests: &mut mpsc::Receiver<Request>) -> (Request, Option<Request>) {
         let until = Instant::now() + self.linger;
         while request.entry == Entry::Records
             && request.cut.records() < MAX_RECORDS_PER_MESSAGE
             && request.cut.bytes() < CUT_BYTES
         {
             let Ok(Some(mut next)) = tokio::time::timeout_at(until, requests.recv()).await else { break };
-            if next.entry != Entry::Records || !Arc::ptr_eq(&next.stamp, &request.stamp) || next.input != request.input {
+            let alike =
+                next.entry == Entry::Records && Arc::ptr_eq(&next.stamp, &request.stamp) && next.input == request.input;
+            if !alike || !request.cut.absorb(&mut next.cut) {
                 return (request, Some(next));
             }
-            match request.cut.absorb(std::mem::take(&mut next.cut)) {
-                Ok(()) => {
-                    request.done.append(&mut next.done);
-                    request.room.append(&mut next.room);
-                }
-                Err(cut) => {
-                    next.cut = cut;
-                    return (request, Some(next));
-                }
-            }
+            request.done.append(&mut next.done);
+            request.room.append(&mut next.room);
         }
         (request, None)
     }
 
-    async fn write(&mut self, mut request: Request) -> anyhow::Result<()> {
+    /// Whether it is on disk.
+    async fn write(&mut self, mut request: Request) -> anyhow::Result<bool> {
         let offset = self.next_offset;
         let origin = Origin { lane: self.id.clone(), epoch_ms: self.spool.epoch_ms(), offset };
         let entry = match request.entry {
@@ -120,14 +130,15 @@ impl Lane {
         let subject = Subject::new(&format!("raw.{}.{}", self.id, request.stamp.source))?;
         let message = self.message(&origin, entry, &mut request);
         let rows = message.headers.rows;
-        self.last = self.append(subject, message, entries).await?;
+        let Some(sequence) = self.append(subject, message, entries).await? else { return Ok(false) };
+        self.last = sequence;
         self.next_offset += 1;
         telemetry::spooled(&self.id, rows);
         for done in request.done {
             // Who hands in need not wait.
             let _ = done.send(offset);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn message(&self, origin: &Origin, entry: Entry, request: &mut Request) -> Outgoing {
@@ -168,27 +179,32 @@ impl Lane {
         Outgoing { headers, body: request.cut.encode(header), decoded: None }
     }
 
-    /// Appends, whatever it takes: a full spool is waited for, and with it every source of this lane.
+    /// Appends, whatever it takes: a full spool is waited for, and with it every source of this lane. None if the
+    /// collector drains meanwhile.
     async fn append(
         &mut self,
         subject: Subject,
         message: Outgoing,
         entries: Vec<(String, String, Bytes)>,
-    ) -> anyhow::Result<Sequence> {
+    ) -> anyhow::Result<Option<Sequence>> {
         let fence = self.output.fence(subject).context("a subject outside its lane")?;
-        let (mut unanswered, mut full) = (0, false);
+        let (mut unanswered, mut full, mut last_tries) = (0, false, 0);
         self.progress.begin(self.index);
         loop {
             let appended = self.spool.journal().append_with(&fence, self.last, message.clone(), entries.clone()).await;
             match appended {
                 Ok(sequence) => {
                     self.progress.written(self.index, sequence);
-                    return Ok(sequence);
+                    return Ok(Some(sequence));
                 }
                 Err(AppendError::Full(_)) => {
                     if !std::mem::replace(&mut full, true) {
                         telemetry::spool_full(&self.id);
                     }
+                    if last_tries >= MAX_LAST_TRIES {
+                        return Ok(None);
+                    }
+                    last_tries += u32::from(self.shutdown.is_requested());
                     tokio::time::sleep(Duration::from_millis(FULL_PAUSE_MS)).await;
                 }
                 Err(AppendError::Unanswered(_)) if unanswered < MAX_UNANSWERED => {
@@ -196,9 +212,13 @@ impl Lane {
                     tokio::time::sleep(Duration::from_millis(UNANSWERED_PAUSE_MS)).await;
                     let newest = self.spool.journal().last(Stream::Raw, fence.filter()).await?;
                     if let Some(newest) = newest.filter(|newest| newest.sequence != self.last) {
-                        anyhow::ensure!(newest.headers.id == message.headers.id, "{:?} is not ours", origin_of(&newest));
+                        anyhow::ensure!(
+                            newest.headers.id == message.headers.id,
+                            "{:?} is not ours",
+                            origin_of(&newest)
+                        );
                         self.progress.written(self.index, newest.sequence);
-                        return Ok(newest.sequence);
+                        return Ok(Some(newest.sequence));
                     }
                 }
                 Err(error) => return Err(error.into()),

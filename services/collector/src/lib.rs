@@ -29,7 +29,6 @@ mod server;
 mod telemetry;
 mod trim;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +56,9 @@ use crate::trim::{LaneProgress, Progress};
 
 /// Bytes of recent spool entries kept in memory: publishers read there.
 const SPOOL_TAIL_BYTES: usize = 16 << 20;
+
+/// How long a drain may take. What was answered is on disk; inputs that are still open are closed by the next start.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long a drain waits for RAW to take what the spool holds; the rest is published by the next start.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
@@ -99,7 +101,11 @@ impl atalaya_chassis::Service for Service {
         })
     }
 
-    fn run(config: Config, deps: Deps, shutdown: Shutdown) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    fn run(
+        config: Config,
+        deps: Deps,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         run(config, deps, shutdown)
     }
 }
@@ -120,38 +126,45 @@ pub fn open_spool(directory: &Path, max_bytes: u64) -> Result<Journal, BusError>
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
     let Deps { bus, spool, principals, listener } = deps;
-    let (mut workers, intake) = Workers::start(&config, &bus, spool).await?;
+    let (mut workers, intake) = Workers::start(&config, &bus, spool, &shutdown).await?;
     let leases = bus.bucket(presence::LEASES).await?;
     let owners = bus.bucket(spool::PRODUCERS).await?;
     let producers = Producers::new(intake.clone(), config.id.clone(), owners, Arc::clone(&leases));
     // Dropped, a set aborts what it holds: nothing outlives this call.
     let (mut presence, mut sources, mut server) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     presence.spawn(presence::hold(leases, config.id.clone()));
-    let left_open = Arc::new(intake.recover().await?);
+    intake.recover().await?;
     for file in config.sources {
-        sources.spawn(source(file, intake.clone(), Arc::clone(&left_open), shutdown.clone()));
+        sources.spawn(source(file, intake.clone(), shutdown.clone()));
     }
     let door = Door { intake, producers: Arc::new(producers), shutdown: shutdown.clone() };
     server.spawn(server::serve(listener, door, principals, shutdown.clone()));
     tokio::select! {
+        // First: what ends because of the drain did not end by itself.
+        biased;
         () = shutdown.requested() => {}
         ended = server.join_next() => return by_itself("ingest door", ended),
         ended = workers.lanes.join_next() => return by_itself("a lane", ended),
         ended = workers.publishers.join_next() => return by_itself("a publisher", ended),
     }
     // Sources and streams close their inputs and let go of the intake; then the lanes end, then what publishes them.
-    while sources.join_next().await.is_some() {}
-    while let Some(ended) = server.join_next().await {
-        ended.context("ingest door")??;
-    }
-    workers.drain().await
+    let drain = async {
+        while sources.join_next().await.is_some() {}
+        while let Some(ended) = server.join_next().await {
+            ended.context("ingest door")??;
+        }
+        workers.drain().await
+    };
+    tokio::time::timeout(DRAIN_DEADLINE, drain).await.unwrap_or_else(|_| {
+        telemetry::drain_cut_short();
+        Ok(())
+    })
 }
 
 /// What was to run until the drain has ended before.
 fn by_itself(what: &str, ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Result<()> {
-    match ended {
-        Some(ended) => ended.with_context(|| what.to_owned())??,
-        None => {}
+    if let Some(ended) = ended {
+        ended.with_context(|| what.to_owned())??;
     }
     anyhow::bail!("{what} ended by itself")
 }
@@ -164,7 +177,12 @@ struct Workers {
 }
 
 impl Workers {
-    async fn start(config: &Config, bus: &Arc<dyn Bus>, journal: Arc<Journal>) -> anyhow::Result<(Self, Intake)> {
+    async fn start(
+        config: &Config,
+        bus: &Arc<dyn Bus>,
+        journal: Arc<Journal>,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<(Self, Intake)> {
         let ids = spool::claim(&journal, &config.id, config.lanes).await?;
         let (mut ends, mut writers, mut written) = (Vec::new(), Vec::new(), Vec::new());
         for id in &ids {
@@ -186,7 +204,15 @@ impl Workers {
         for (index, (id, writer)) in ids.iter().zip(writers).enumerate() {
             let (sender, requests) = LaneSender::new(id.clone());
             senders.push(sender);
-            let lane = Lane::new(id.clone(), index, &ends[index], spool.clone(), Arc::clone(&progress), linger);
+            let lane = Lane::new(
+                id.clone(),
+                index,
+                &ends[index],
+                spool.clone(),
+                Arc::clone(&progress),
+                linger,
+                shutdown.clone(),
+            );
             workers.lanes.spawn(lane.run(requests));
             let publisher = Publisher {
                 lane: id.clone(),
@@ -224,11 +250,11 @@ impl Workers {
 }
 
 /// Runs a source, again and again if it fails.
-async fn source(file: SourceFile, intake: Intake, left_open: Arc<HashSet<String>>, shutdown: Shutdown) {
+async fn source(file: SourceFile, intake: Intake, shutdown: Shutdown) {
     let name = file.name.clone();
     while !shutdown.is_requested() {
         let outcome = match files::Source::of(file.clone()) {
-            Ok(source) => files::run(source, intake.clone(), Arc::clone(&left_open), shutdown.clone()).await,
+            Ok(source) => files::run(source, intake.clone(), shutdown.clone()).await,
             Err(error) => Err(anyhow::anyhow!(error)),
         };
         if !shutdown.is_requested() {
@@ -240,4 +266,3 @@ async fn source(file: SourceFile, intake: Intake, left_open: Arc<HashSet<String>
         let _ = shutdown.unless_requested(tokio::time::sleep(SOURCE_PAUSE)).await;
     }
 }
-

@@ -36,7 +36,9 @@ pub(crate) async fn hold(leases: Arc<dyn Bucket>, collector: String) {
                     held = None;
                 }
             }),
-            None => Lease::acquire(Arc::clone(&leases), &name(&collector), &collector, ttl).await.map(|lease| held = lease),
+            None => {
+                Lease::acquire(Arc::clone(&leases), &name(&collector), &collector, ttl).await.map(|lease| held = lease)
+            }
         };
         match outcome {
             Err(error) => telemetry::presence_lost(&collector, &error.to_string()),

@@ -93,7 +93,8 @@ impl Publisher {
         let newest = written(&writer);
         let mut reader = self.reader(newest.as_ref()).await?;
         while let Some(message) = self.next(reader.as_mut()).await? {
-            let origin = origin_of(&message).with_context(|| format!("spool entry {} has no origin", message.sequence))?;
+            let origin =
+                origin_of(&message).with_context(|| format!("spool entry {} has no origin", message.sequence))?;
             if newest.as_ref().is_none_or(|newest| place(&origin) > place(newest)) {
                 write(&mut writer, &origin, &message).await?;
                 telemetry::published(&self.lane, message.headers.rows);

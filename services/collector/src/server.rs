@@ -1,6 +1,7 @@
 //! The ingest door: gRPC `Ingest`, with reflection and health beside it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_chassis::Shutdown;
@@ -25,6 +26,10 @@ const MAX_STREAMS: u32 = 256;
 /// Bytes that a sender may have under way, per stream and per connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How often a silent sender is asked whether it is there, and how long it may take to say so.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Service {
     door: Door,
@@ -78,6 +83,8 @@ pub(crate) async fn serve(
         .context("reflection")?;
     let ingest = IngestServer::new(Service { door, principals }).max_decoding_message_size(MAX_REQUEST_BYTES);
     Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

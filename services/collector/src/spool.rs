@@ -158,10 +158,8 @@ impl Spool {
 /// Where a lane of a spool ends.
 pub(crate) async fn lane_end(journal: &Journal, lane: &LaneId) -> Result<LaneEnd, SpoolError> {
     let newest = journal.last(Stream::Raw, OutputLane::raw(lane).filter()).await?;
-    Ok(newest.map_or_else(LaneEnd::default, |message| LaneEnd {
-        sequence: message.sequence,
-        origin: origin_of(&message),
-    }))
+    Ok(newest
+        .map_or_else(LaneEnd::default, |message| LaneEnd { sequence: message.sequence, origin: origin_of(&message) }))
 }
 
 /// The origin of an entry.

@@ -80,3 +80,9 @@ pub(crate) fn presence_lost(collector: &str, error: &str) {
     counter!("atalaya_collector_presence_lost_total").increment(1);
     tracing::warn!(collector, "the collector's own lease is not held: {error}");
 }
+
+/// The drain took too long and was given up.
+pub(crate) fn drain_cut_short() {
+    counter!("atalaya_collector_drains_cut_short_total").increment(1);
+    tracing::warn!("the drain took too long: what is not done is left to the next start");
+}

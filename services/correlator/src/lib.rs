@@ -1,2 +1,5 @@
 //! x
+pub mod detect;
+pub mod engine;
 pub mod sigma;
+pub mod watermark;

@@ -179,12 +179,11 @@ impl Filler {
         if let Some(flags) = plan.flags.filter(|_| !self.scratch.flags.is_empty()) {
             rows.text(flags, &self.scratch.flags);
         }
-        for (target, constant) in plan.constants.iter().filter(|(target, _)| !rows.is_set(target.col)) {
+        for (target, constant) in &plan.constants {
+            // The first value of a column stands.
             set_constant(constant, *target, rows);
         }
-        if !rows.is_set(col::ACTIVITY_ID) {
-            rows.int32(col::ACTIVITY_ID, plan.activity);
-        }
+        rows.int32(col::ACTIVITY_ID, plan.activity);
         Ok(())
     }
 

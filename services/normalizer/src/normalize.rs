@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use atalaya_model::{Class, DEFAULT_TENANT, EventId, LIVE_DOMAIN, Origin, SHARED, Tenant, partition_of};
 use atalaya_proto::dlq_v1::Parked;
 use atalaya_proto::raw::RawBody;
@@ -101,6 +102,8 @@ pub struct Normalizer {
 struct Open {
     rows: Rows,
     times: Vec<EventTime>,
+    /// Whether a row was begun since the last batch, even if it was taken back.
+    begun: bool,
 }
 
 /// What all records of a message share.
@@ -177,10 +180,9 @@ impl Normalizer {
             partitions: self.partitions,
             keys: &mut self.keys,
             filler: &mut self.filler,
-            open: &mut self.open,
-            raw_ref: &mut self.raw_ref,
+            sheet: Sheet { open: &mut self.open, raw_ref: &mut self.raw_ref },
         };
-        work.begin();
+        work.sheet.begin(&work.arrival.raw_id);
         let (mut record, mut lot, mut counts) = (Record::default(), Lot::default(), RecordCounts::default());
         for (ordinal, bytes) in raw.records().enumerate() {
             match work.record(&reader, ordinal, bytes, &mut record) {
@@ -203,22 +205,41 @@ struct Work<'w> {
     partitions: u16,
     keys: &'w mut [Keys],
     filler: &'w mut Filler,
+    sheet: Sheet<'w>,
+}
+
+/// Where the rows of a message are written.
+struct Sheet<'w> {
     open: &'w mut [Option<Open>],
     raw_ref: &'w mut String,
 }
 
-impl<'w> Work<'w> {
-    /// An error may have left rows of another message.
-    fn begin(&mut self) {
-        for open in self.open.iter_mut().flatten().filter(|open| !open.times.is_empty()) {
-            open.rows.finish();
-            open.times.clear();
-        }
+impl Sheet<'_> {
+    fn begin(&mut self, raw_id: &str) {
+        // An error may have left rows of another message.
+        self.open.iter_mut().flatten().for_each(|open| {
+            open.finish();
+        });
         self.raw_ref.clear();
-        self.raw_ref.push_str(&self.arrival.raw_id);
+        self.raw_ref.push_str(raw_id);
         self.raw_ref.push('#');
     }
 
+    /// A row with what the platform knows of a record.
+    fn row(&mut self, arrival: &Arrival<'_>, ordinal: usize, class: Class, owners: &Owners<'_>) -> &mut Open {
+        self.raw_ref.truncate(arrival.raw_id.len() + 1);
+        push_unsigned(ordinal as u64, self.raw_ref);
+        let id = arrival.origin.event_id(u32::try_from(ordinal).unwrap_or(u32::MAX), 0);
+        let open = place(self.open, owners.partition, class);
+        open.rows.begin();
+        open.begun = true;
+        set_envelope(&mut open.rows, arrival, &owners.tenant, &id, self.raw_ref);
+        set_owners(&mut open.rows, class, owners);
+        open
+    }
+}
+
+impl<'w> Work<'w> {
     /// One record; false if there is nothing in it.
     fn record<'a>(
         &mut self,
@@ -246,7 +267,7 @@ impl<'w> Work<'w> {
         };
         let names = roles.domains.iter().flatten().map(|&name| record.str(name));
         let owners = self.owners(claim(roles.src), claim(roles.dst), names);
-        let open = self.open_row(ordinal, plan.class, &owners);
+        let open = self.sheet.row(&self.arrival, ordinal, plan.class, &owners);
         let rows = &mut open.rows;
         set_log(rows, plan, log);
         rows.time(col::TIME, time.us(self.arrival.header));
@@ -263,29 +284,12 @@ impl<'w> Work<'w> {
         let us = ocsf::time_us(&event)?;
         let claim = |path| ocsf::text_at(&event, path).map_or(Claim::Nobody, |text| self.ownership.of_address(text));
         let owners = self.owners(claim("/src_endpoint/ip"), claim("/dst_endpoint/ip"), ocsf::names(&event));
-        let open = self.open_row(ordinal, ocsf_class(&event), &owners);
+        let open = self.sheet.row(&self.arrival, ordinal, ocsf_class(&event), &owners);
         open.rows.text(col::PARSER_VERSION, ocsf::PARSER_VERSION);
         open.rows.time(col::TIME, us);
         from_ocsf(&event, &mut open.rows, ASSIGNED);
         open.end(EventTime::Told(us));
         Ok(())
-    }
-
-    /// A row with what the platform knows of the record.
-    fn open_row(&mut self, ordinal: usize, class: Class, owners: &Owners<'_>) -> &mut Open {
-        let id = self.event_id(ordinal);
-        let open = place(self.open, owners.partition, class);
-        open.rows.begin();
-        set_envelope(&mut open.rows, &self.arrival, &owners.tenant, &id, self.raw_ref);
-        set_owners(&mut open.rows, class, owners);
-        open
-    }
-
-    /// The identity of the record's event; sets `raw_ref` too.
-    fn event_id(&mut self, ordinal: usize) -> EventId {
-        self.raw_ref.truncate(self.arrival.raw_id.len() + 1);
-        push_unsigned(ordinal as u64, self.raw_ref);
-        self.arrival.origin.event_id(u32::try_from(ordinal).unwrap_or(u32::MAX), 0)
     }
 
     fn owners<'n>(&self, src: Claim<'w>, dst: Claim<'w>, names: impl Iterator<Item = &'n str>) -> Owners<'w> {
@@ -303,18 +307,16 @@ impl<'w> Work<'w> {
     /// Every open batch, shielded and sorted.
     fn finish(&mut self) -> Result<Vec<PartitionEvents>, NormalizeError> {
         let told = |open: &Open| open.times.iter().filter_map(|time| time.told()).collect::<Vec<_>>();
-        let mut times: Vec<_> = self.open.iter().flatten().flat_map(told).collect();
+        let mut times: Vec<_> = self.sheet.open.iter().flatten().flat_map(told).collect();
         let header = self.arrival.header;
         let shield = Shield::new(&mut times, header.received_time_us, header.domain == LIVE_DOMAIN);
         let mut events = Vec::new();
-        for (at, open) in self.open.iter_mut().enumerate() {
-            let Some(open) = open.as_mut().filter(|open| !open.times.is_empty()) else { continue };
-            let class = open.rows.class();
-            let mut rows = open.rows.finish();
+        for (at, open) in self.sheet.open.iter_mut().enumerate() {
+            let Some((mut rows, times)) = open.as_mut().and_then(Open::finish) else { continue };
+            let class = Class::ALL[at % Class::ALL.len()];
             let verdict = |time: &EventTime| time.told().map_or(Some(shield::RECEIVED), |us| shield.verdict(us));
             let marks: Vec<_> =
-                open.times.iter().enumerate().filter_map(|(row, time)| Some((row, verdict(time)?))).collect();
-            open.times.clear();
+                times.iter().enumerate().filter_map(|(row, time)| Some((row, verdict(time)?))).collect();
             if !marks.is_empty() {
                 rows = shield::mark(&rows, &marks).map_err(BatchError::from)?;
             }
@@ -327,18 +329,26 @@ impl<'w> Work<'w> {
 
 impl Open {
     fn end(&mut self, time: EventTime) {
-        if !self.rows.is_set(col::SEVERITY_ID) {
-            self.rows.int32(col::SEVERITY_ID, INFORMATIONAL);
-        }
+        // Where the record did not grade it.
+        self.rows.int32(col::SEVERITY_ID, INFORMATIONAL);
         self.rows.end();
         self.times.push(time);
+    }
+
+    /// The rows so far, with their times; none if there are none.
+    fn finish(&mut self) -> Option<(RecordBatch, Vec<EventTime>)> {
+        if !std::mem::take(&mut self.begun) {
+            return None;
+        }
+        let (rows, times) = (self.rows.finish(), std::mem::take(&mut self.times));
+        (!times.is_empty()).then_some((rows, times))
     }
 }
 
 /// The rows of a partition and class.
 fn place(open: &mut [Option<Open>], partition: u16, class: Class) -> &mut Open {
     let at = usize::from(partition) * Class::ALL.len() + class as usize;
-    open[at].get_or_insert_with(|| Open { rows: Rows::new(class), times: Vec::new() })
+    open[at].get_or_insert_with(|| Open { rows: Rows::new(class), times: Vec::new(), begun: false })
 }
 
 /// What the platform knows of every event.

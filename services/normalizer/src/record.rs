@@ -89,13 +89,6 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A part of a text, by bytes on character boundaries.
-    pub(crate) fn part(&self, text: Text<'a>, from: usize, to: usize) -> Text<'a> {
-        match text {
-            Text::Borrowed(text) => Text::Borrowed(text.get(from..to).unwrap_or_default()),
-            Text::Copied(span) => Text::Copied(Span { start: span.start + offset(from), end: span.start + offset(to) }),
-        }
-    }
 
     /// Appends a value as flat text: items joined by commas, numbers as short as they can be. `rounded` rounds
     /// numbers to six decimals, as formats do that write them so.

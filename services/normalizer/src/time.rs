@@ -63,11 +63,11 @@ pub(crate) fn from_text(text: &str) -> Option<i64> {
 
 /// Whatever else jiff can read.
 fn slowly(text: &str) -> Option<i64> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Some(time.as_microsecond());
-    }
-    let civil: jiff::civil::DateTime = text.parse().ok()?;
-    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| time.timestamp().as_microsecond())
+    let time = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let civil: jiff::civil::DateTime = text.parse()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp())
+    });
+    time.and_then(|time| time.round(jiff::Unit::Microsecond)).ok().map(jiff::Timestamp::as_microsecond)
 }
 
 /// Appends microseconds as seconds, without trailing zeros: `0.00087`, `3600`.

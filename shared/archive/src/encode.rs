@@ -71,16 +71,17 @@ pub(crate) fn encode(class: Class, batches: &[StoredBatch]) -> Result<Vec<Encode
 fn encode_file(schema: &SchemaRef, batches: &[StoredBatch], places: &[Place]) -> parquet::errors::Result<Encoded> {
     let options =
         ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(properties(schema, places.len())?);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options)?;
+    let mut body = Vec::new();
+    let mut writer = ArrowWriter::try_new_with_options(&mut body, Arc::clone(schema), options)?;
     for chunk in places.chunks(CHUNK_ROWS) {
         writer.write(&gather(schema, batches, chunk)?)?;
     }
-    let metadata = writer.finish()?;
+    let metadata = writer.close()?;
     Ok(Encoded {
         day: places.first().map_or(0, |place| place.day),
         rows: places.len() as u64,
         ranges: stats::of_file(schema, &metadata),
-        body: writer.into_inner()?.into(),
+        body: body.into(),
     })
 }
 

@@ -99,7 +99,22 @@ impl Table {
     /// Appends what is not there yet, and moves the positions, in one commit on the version it was checked on.
     pub(crate) async fn append(&self, batches: &[StoredBatch], covered: &[Covered]) -> Result<Committed, ArchiveError> {
         let _serial = self.appends.lock().await;
-        let mut written: Option<Written> = None;
+        let mut written = None;
+        let result = self.try_append(batches, covered, &mut written).await;
+        // A commit without an answer may still be there: its files must stay.
+        if !matches!(result, Err(ArchiveError::Unanswered { .. })) {
+            self.discard(written).await;
+        }
+        result
+    }
+
+    /// Leaves files that no commit names in `written`.
+    async fn try_append(
+        &self,
+        batches: &[StoredBatch],
+        covered: &[Covered],
+        written: &mut Option<Written>,
+    ) -> Result<Committed, ArchiveError> {
         for _ in 0..MAX_RACES {
             let Some(snapshot) = self.refresh().await? else {
                 if batches.iter().all(|batch| batch.events.is_empty()) {
@@ -110,28 +125,24 @@ impl Table {
             };
             let admitted = admit(&snapshot.positions, batches, covered)?;
             if admitted.batches.is_empty() {
-                self.discard(written).await;
                 return Ok(Committed { version: snapshot.version, rows: 0, bytes: 0 });
             }
             if snapshot.writer_version > WRITER_VERSION {
                 let reason = format!("it asks for writer version {}", snapshot.writer_version);
                 return Err(ArchiveError::Unsupported { table: self.class.name(), reason });
             }
-            let files = match written.take() {
-                Some(files) if files.admitted == admitted => files,
-                stale => {
-                    self.discard(stale).await;
-                    self.write(batches, admitted).await?
-                }
-            };
-            match self.commit(&snapshot, &files).await? {
-                Outcome::Committed => {
-                    return Ok(Committed { version: snapshot.version + 1, rows: files.rows, bytes: files.bytes });
-                }
-                Outcome::Lost => written = Some(files),
+            let widening = self.log.widening(&snapshot)?;
+            if written.as_ref().is_none_or(|files| files.admitted != admitted) {
+                self.discard(written.take()).await;
+                *written = Some(self.write(batches, admitted).await?);
+            }
+            let Some(files) = written.as_ref() else { continue };
+            if let Outcome::Committed = self.commit(&snapshot, widening, files).await? {
+                let (rows, bytes) = (files.rows, files.bytes);
+                *written = None;
+                return Ok(Committed { version: snapshot.version + 1, rows, bytes });
             }
         }
-        self.discard(written).await;
         Err(ArchiveError::Contended { table: self.class.name(), attempts: MAX_RACES })
     }
 
@@ -141,11 +152,16 @@ impl Table {
         self.settle(0, self.bytes_of(&actions)?).await.map(|_| ())
     }
 
-    async fn commit(&self, on: &Arc<TableSnapshot>, files: &Written) -> Result<Outcome, ArchiveError> {
+    async fn commit(
+        &self,
+        on: &Arc<TableSnapshot>,
+        widening: Option<Action>,
+        files: &Written,
+    ) -> Result<Outcome, ArchiveError> {
         let counts =
             json!({"rows": files.rows, "bytes": files.bytes, "commit": format!("{:032x}", rand::random::<u128>())});
         let mut actions = vec![commit_info("WRITE", counts, Some(on.version))];
-        actions.extend(self.log.widening(on)?);
+        actions.extend(widening);
         actions.extend(files.adds.iter().cloned().map(Action::Add));
         for (scope, sequence) in &files.admitted.moves {
             let sequence = i64::try_from(*sequence).unwrap_or(i64::MAX);
@@ -154,7 +170,10 @@ impl Table {
         let version = on.version + 1;
         let outcome = self.settle(version, self.bytes_of(&actions)?).await?;
         if matches!(outcome, Outcome::Committed) {
-            self.publish(Arc::new(self.log.apply(on, version, actions)?));
+            // It is committed, whatever comes now; a version that cannot be derived here is read from the log.
+            if let Ok(snapshot) = self.log.apply(on, version, actions) {
+                self.publish(Arc::new(snapshot));
+            }
             if version.is_multiple_of(CHECKPOINT_COMMITS)
                 && let Err(error) = self.log.checkpoint().await
             {
@@ -207,8 +226,12 @@ impl Table {
             .collect::<Vec<_>>();
         let paths = files.iter().map(|(name, _)| Path::from_iter([class.name()].into_iter().chain(name.split('/'))));
         let paths: Vec<_> = paths.collect();
-        let puts = files.iter().zip(&paths).map(|((_, file), path)| self.store.put(path, file.body.clone().into()));
-        let stored: Result<Vec<_>, _> = stream::iter(puts).buffer_unordered(PARALLEL_PUTS).try_collect().await;
+        let puts: Vec<_> = files
+            .iter()
+            .zip(&paths)
+            .map(|((_, file), path)| put(Arc::clone(&self.store), path.clone(), file.body.clone()))
+            .collect();
+        let stored: Result<Vec<()>, _> = stream::iter(puts).buffer_unordered(PARALLEL_PUTS).try_collect().await;
         if let Err(error) = stored {
             self.remove(paths).await;
             return Err(error.into());
@@ -240,6 +263,10 @@ impl Table {
             }
         }
     }
+}
+
+async fn put(store: Arc<dyn ObjectStore>, path: Path, body: Bytes) -> object_store::Result<()> {
+    store.put(&path, body.into()).await.map(|_| ())
 }
 
 fn add(name: &str, file: &Encoded, schema: &arrow::datatypes::Schema) -> Add {

@@ -126,13 +126,9 @@ async fn a_commit_in_between_restarts_the_append_at_its_check() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let (one, other) = (Archive::over(Arc::clone(&store)).unwrap(), Archive::over(Arc::clone(&store)).unwrap());
         one.append(CLASS, &[message(0, 1, 5)], &[covered(0, 1)]).await.unwrap();
-        let both = async {
-            tokio::join!(
-                one.append(CLASS, &[message(0, 2, 5)], &[covered(0, 2)]),
-                other.append(CLASS, &[message(0, 2, 5), message(0, 3, 5)], &[covered(0, 3)]),
-            )
-        };
-        let (first, second) = both.await;
+        let (stale, fresh) = ([message(0, 2, 5)], [message(0, 2, 5), message(0, 3, 5)]);
+        let (to_two, to_three) = ([covered(0, 2)], [covered(0, 3)]);
+        let (first, second) = tokio::join!(one.append(CLASS, &stale, &to_two), other.append(CLASS, &fresh, &to_three));
         assert_eq!(first.unwrap().rows + second.unwrap().rows, 10, "round {rounds}");
         assert_eq!(identities(&one).await, expected(&[message(0, 1, 5), message(0, 2, 5), message(0, 3, 5)]));
         let files = one.snapshot(CLASS).await.unwrap().unwrap().files.len();

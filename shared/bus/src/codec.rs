@@ -51,7 +51,16 @@ mod tests {
         let mut books = atalaya_model::Books::default();
         let key = atalaya_model::LedgerKey { source: "zeek".into(), tenant: "acme".into(), domain: "live".into() };
         books.add(&key, atalaya_model::Counts { events: 2, ..Default::default() });
-        Headers { version: 1, id: "m".into(), kind: Kind::Data, covers, end: true, books, rows: 2, ..Default::default() }
+        Headers {
+            version: 1,
+            id: "m".into(),
+            kind: Kind::Data,
+            covers,
+            end: true,
+            books,
+            rows: 2,
+            ..Default::default()
+        }
     }
 
     /// Golden: what was once written must be read for ever.

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn lanes_hold_their_marks_and_chains() {
         let lane: LaneId = "c1-0".parse().unwrap();
-        let outputs = [OutputLane::raw(&lane), OutputLane::evt(&lane), OutputLane::alert(3), OutputLane::dlq("a b", "")];
+        let outputs =
+            [OutputLane::raw(&lane), OutputLane::evt(&lane), OutputLane::alert(3), OutputLane::dlq("a b", "")];
         for output in outputs {
             let fence = output.fence(output.mark().clone()).unwrap();
             let chain = chain_of(output.stream(), fence.subject()).unwrap();

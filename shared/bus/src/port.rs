@@ -181,7 +181,9 @@ pub enum BucketError {
         expected: u64,
     },
     /// A key no bucket takes.
-    #[error("'{0}' is no key: use 1 to {MAX_KEY_BYTES} letters, digits, '-', '_', '/', '=' and single dots between them")]
+    #[error(
+        "'{0}' is no key: use 1 to {MAX_KEY_BYTES} letters, digits, '-', '_', '/', '=' and single dots between them"
+    )]
     Key(String),
     /// Disk or network: a write may or may not have happened.
     #[error("bucket: {0}")]

@@ -77,10 +77,15 @@ impl Filter {
     /// If a token is neither a subject's nor `*`, nor a last `>`.
     pub fn new(text: &str) -> Result<Self, SubjectError> {
         let tokens: Vec<_> = text.split('.').collect();
-        let valid = tokens.iter().enumerate().all(|(at, token)| {
-            is_token(token) || *token == "*" || (*token == ">" && at + 1 == tokens.len())
-        });
-        if valid && text.len() <= MAX_SUBJECT_BYTES { Ok(Self(text.into())) } else { Err(SubjectError(text.to_owned())) }
+        let valid = tokens
+            .iter()
+            .enumerate()
+            .all(|(at, token)| is_token(token) || *token == "*" || (*token == ">" && at + 1 == tokens.len()));
+        if valid && text.len() <= MAX_SUBJECT_BYTES {
+            Ok(Self(text.into()))
+        } else {
+            Err(SubjectError(text.to_owned()))
+        }
     }
 
     /// The text.
@@ -167,9 +172,8 @@ mod tests {
 
     #[test]
     fn filters_match_by_token() {
-        let matches = |filter: &str, subject: &str| {
-            Filter::new(filter).unwrap().matches(&Subject::new(subject).unwrap())
-        };
+        let matches =
+            |filter: &str, subject: &str| Filter::new(filter).unwrap().matches(&Subject::new(subject).unwrap());
         for (filter, subject) in [("evt.*.c1-0.>", "evt.3.c1-0.dns"), (">", "a"), ("a.*", "a.b"), ("a.b", "a.b")] {
             assert!(matches(filter, subject), "{filter} {subject}");
         }

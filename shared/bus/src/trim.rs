@@ -183,10 +183,8 @@ impl Trimmer {
         };
         match self.stream {
             Stream::Raw => {
-                let scope = |lane: &LaneId| Scope {
-                    name: lane.to_string(),
-                    filter: OutputLane::raw(lane).filter().clone(),
-                };
+                let scope =
+                    |lane: &LaneId| Scope { name: lane.to_string(), filter: OutputLane::raw(lane).filter().clone() };
                 lanes.iter().map(scope).collect()
             }
             Stream::Evt => partitioned(|p| format!("evt.{p}.>")),

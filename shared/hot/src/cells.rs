@@ -1,8 +1,6 @@
 //! Typed views of a batch's columns.
 
-use arrow::array::{
-    Array, AsArray, BinaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, AsArray, BinaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use atalaya_schema::col;
 

@@ -83,7 +83,10 @@ mod tests {
         for bad in ["", "10.0.0.0/33", "10.0.0.0/", "x/8", "::/129"] {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(Network::parse("10.9.8.7/16").unwrap().range(), ("10.9.0.0".parse().unwrap(), "10.9.255.255".parse().unwrap()));
+        assert_eq!(
+            Network::parse("10.9.8.7/16").unwrap().range(),
+            ("10.9.0.0".parse().unwrap(), "10.9.255.255".parse().unwrap())
+        );
     }
 
     #[test]

@@ -260,12 +260,7 @@ fn each_bucket(
     }
 }
 
-fn plan_indicators(
-    batch: &EventBatch,
-    tenant: &str,
-    rows: Range<u32>,
-    sheet: &mut impl Sheet,
-) -> Result<(), HotError> {
+fn plan_indicators(batch: &EventBatch, tenant: &str, rows: Range<u32>, sheet: &mut impl Sheet) -> Result<(), HotError> {
     let values = text_column(batch, col::osint::INDICATOR)?;
     let sources = text_column(batch, col::SOURCE)?;
     let types = batch.rows.column(col::osint::INDICATOR_TYPE_ID).as_primitive_opt::<Int32Type>();

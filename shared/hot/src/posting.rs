@@ -87,11 +87,7 @@ impl Posting {
     /// Its place among the postings of its entity.
     #[must_use]
     pub const fn key(&self) -> PostingKey {
-        PostingKey {
-            max_time: std::cmp::Reverse(self.max_time_us),
-            class: self.class,
-            segment: self.place.segment,
-        }
+        PostingKey { max_time: std::cmp::Reverse(self.max_time_us), class: self.class, segment: self.place.segment }
     }
 }
 

@@ -17,7 +17,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use atalaya_model::{Class, Tenant};
+use atalaya_model::Class;
 use bytes::Bytes;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
@@ -90,8 +90,8 @@ struct Run {
     rows: u32,
 }
 
-fn damaged(reason: impl ToString) -> CodecError {
-    CodecError::Damaged(reason.to_string())
+fn damaged(reason: impl Into<String>) -> CodecError {
+    CodecError::Damaged(reason.into())
 }
 
 impl EventBatch {
@@ -146,7 +146,7 @@ impl EventBatch {
 pub fn read_runs(body: &[u8]) -> Result<Vec<TenantRun>, CodecError> {
     let (preamble, _) = read_preamble(body)?;
     let runs = preamble.runs.into_iter().map(|run| {
-        let tenant: Tenant = run.tenant.parse().map_err(damaged)?;
+        let tenant = run.tenant.parse().map_err(BatchError::from)?;
         Ok(TenantRun { tenant, first: run.first, rows: run.rows })
     });
     runs.collect()
@@ -154,12 +154,12 @@ pub fn read_runs(body: &[u8]) -> Result<Vec<TenantRun>, CodecError> {
 
 fn read_preamble(body: &[u8]) -> Result<(Preamble, &[u8]), CodecError> {
     let mut rest = body;
-    let bytes = prost::decode_length_delimiter(&mut rest).map_err(damaged)?;
+    let bytes = prost::decode_length_delimiter(&mut rest).map_err(|error| damaged(error.to_string()))?;
     if bytes > MAX_PREAMBLE_BYTES {
         return Err(CodecError::TooLarge { what: "preamble", bytes, limit: MAX_PREAMBLE_BYTES });
     }
     let (preamble, block) = rest.split_at_checked(bytes).ok_or_else(|| damaged("it ends within its preamble"))?;
-    let preamble = Preamble::decode(preamble).map_err(damaged)?;
+    let preamble = Preamble::decode(preamble).map_err(|error| damaged(error.to_string()))?;
     match preamble.version {
         0 => Err(damaged("it has no version")),
         version if version > BODY_VERSION => Err(CodecError::Newer(version)),
@@ -169,14 +169,14 @@ fn read_preamble(body: &[u8]) -> Result<(Preamble, &[u8]), CodecError> {
 }
 
 fn decompress(block: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let (bytes, block) = lz4_flex::block::uncompressed_size(block).map_err(damaged)?;
+    let (bytes, block) = lz4_flex::block::uncompressed_size(block).map_err(|error| damaged(error.to_string()))?;
     if bytes > MAX_STREAM_BYTES {
         return Err(CodecError::TooLarge { what: "Arrow stream", bytes, limit: MAX_STREAM_BYTES });
     }
     if bytes / MAX_LZ4_RATIO > block.len() {
         return Err(damaged("its block is too short for its size"));
     }
-    let stream = lz4_flex::block::decompress(block, bytes).map_err(damaged)?;
+    let stream = lz4_flex::block::decompress(block, bytes).map_err(|error| damaged(error.to_string()))?;
     if stream.len() == bytes { Ok(stream) } else { Err(damaged("its block is shorter than its size")) }
 }
 
@@ -193,8 +193,11 @@ fn write_stream(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 fn read_stream(class: Class, stream: Vec<u8>) -> Result<RecordBatch, CodecError> {
     let mut stream = Buffer::from_vec(stream);
     let mut decoder = StreamDecoder::new();
-    let rows = decoder.decode(&mut stream).map_err(damaged)?.ok_or_else(|| damaged("it has no rows"))?;
-    if decoder.decode(&mut stream).map_err(damaged)?.is_some() {
+    let rows = decoder
+        .decode(&mut stream)
+        .map_err(|error| damaged(error.to_string()))?
+        .ok_or_else(|| damaged("it has no rows"))?;
+    if decoder.decode(&mut stream).map_err(|error| damaged(error.to_string()))?.is_some() {
         return Err(damaged("it has a second batch"));
     }
     with_all_columns(class, &rows)
@@ -211,7 +214,7 @@ fn with_all_columns(class: Class, rows: &RecordBatch) -> Result<RecordBatch, Cod
         column.unwrap_or_else(|| new_null_array(schema.field(index).data_type(), rows.num_rows()))
     };
     let columns = columns.into_iter().enumerate().map(nulls).collect();
-    RecordBatch::try_new(schema, columns).map_err(damaged)
+    RecordBatch::try_new(schema, columns).map_err(|error| damaged(error.to_string()))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn set(rows: &mut Rows, index: usize, column: &Column, row: usize) {
         ColumnType::Int32 => rows.int32(index, number as i32),
         ColumnType::Int64 => rows.int64(index, number << 32),
         ColumnType::Float64 => rows.float64(index, number as f64 / 3.0),
-        ColumnType::Bool => rows.bool(index, row % 2 == 0),
+        ColumnType::Bool => rows.bool(index, row.is_multiple_of(2)),
         ColumnType::Time => rows.time(index, 1_521_911_720_865_716 + number),
         ColumnType::Id => rows.id(index, id(&text).as_bytes()),
         ColumnType::TextList => rows.texts(index, [text.as_str(), "", "more"].into_iter()),

@@ -75,16 +75,15 @@ async fn a_dead_receiver_delays_no_other() {
     let dead = receiver::start(|_, _| receiver::HANG).await;
     let alive = receiver::start(|_, _| 200).await;
     let running = stage.start(vec![route("dead", hook(&dead, &stage)), route("alive", hook(&alive, &stage))]);
-    for position in 1..=5 {
-        let entities: Vec<_> = (0..20)
-            .map(|at| alert(position * 100 + at, &format!("10.0.{position}.{at}"), AlertState::Opened))
-            .collect();
+    for position in 1..=3 {
+        let entities: Vec<_> =
+            (0..4).map(|at| alert(position * 100 + at, &format!("10.0.{position}.{at}"), AlertState::Opened)).collect();
         stage.publish(position, &entities).await;
     }
     let begun = std::time::Instant::now();
-    alive.wait_for(100).await;
+    alive.wait_for(12).await;
     assert!(begun.elapsed() < stage::ATTEMPT_TIMEOUT, "{:?}", begun.elapsed());
-    stage.settled(Counts { undeliverable: 100, ..Counts::default() }).await;
+    stage.settled(Counts { undeliverable: 12, ..Counts::default() }).await;
     running.drain().await;
 }
 

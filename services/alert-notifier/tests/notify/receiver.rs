@@ -12,21 +12,21 @@ use axum::routing::post;
 use ring::hmac;
 
 /// Never answers.
-pub const HANG: u16 = 0;
+pub(crate) const HANG: u16 = 0;
 /// Answers 429 with `Retry-After: 1`.
-pub const WAIT_A_SECOND: u16 = 429;
+pub(crate) const WAIT_A_SECOND: u16 = 429;
 
 #[derive(Clone, Debug)]
-pub struct Post {
-    pub at: Instant,
-    pub key: String,
-    pub body: String,
+pub(crate) struct Post {
+    pub(crate) at: Instant,
+    pub(crate) key: String,
+    pub(crate) body: String,
     timestamp: String,
     signature: String,
 }
 
 impl Post {
-    pub fn signature_holds(&self, secret: &str) -> bool {
+    pub(crate) fn signature_holds(&self, secret: &str) -> bool {
         let Some(hex) = self.signature.strip_prefix("v1=") else { return false };
         let tag: Vec<_> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
@@ -39,11 +39,11 @@ impl Post {
         body[name].as_str().unwrap().to_owned()
     }
 
-    pub fn occasion(&self) -> String {
+    pub(crate) fn occasion(&self) -> String {
         self.field("occasion")
     }
 
-    pub fn group_key(&self) -> String {
+    pub(crate) fn group_key(&self) -> String {
         self.field("group_key")
     }
 }
@@ -51,23 +51,23 @@ impl Post {
 type Answer = fn(&Post, usize) -> u16;
 
 #[derive(Clone)]
-pub struct Receiver {
-    pub address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     posts: Arc<Mutex<Vec<Post>>>,
 }
 
 impl Receiver {
-    pub fn posts(&self) -> Vec<Post> {
+    pub(crate) fn posts(&self) -> Vec<Post> {
         self.posts.lock().unwrap().clone()
     }
 
-    pub async fn wait_for(&self, count: usize) -> Vec<Post> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Post> {
         super::eventually(&format!("{count} posts"), || async { self.posts().len() >= count }).await;
         self.posts()
     }
 }
 
-pub async fn start(answer: Answer) -> Receiver {
+pub(crate) async fn start(answer: Answer) -> Receiver {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let receiver = Receiver { address: listener.local_addr().unwrap(), posts: Arc::default() };
     let router = Router::new().route("/hook", post(take)).with_state((receiver.clone(), answer));

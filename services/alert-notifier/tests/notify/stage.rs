@@ -13,13 +13,13 @@ use atalaya_proto::alert_v1::Alerts;
 use prost::Message;
 use tokio::sync::Mutex as AsyncMutex;
 
-pub const SECRET: &str = "s3cret";
-pub const MAX_ATTEMPTS: u32 = 4;
-pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(crate) const SECRET: &str = "s3cret";
+pub(crate) const MAX_ATTEMPTS: u32 = 4;
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 const PARTITION: u16 = 3;
 const PATIENCE: Duration = Duration::from_secs(90);
 
-pub struct Stage {
+pub(crate) struct Stage {
     place: tempfile::TempDir,
     bus: Arc<dyn Bus>,
     writer: AsyncMutex<FencedWriter>,
@@ -39,20 +39,20 @@ impl Write for Screen {
     }
 }
 
-pub struct Running {
+pub(crate) struct Running {
     trigger: Trigger,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
     bus: Arc<dyn Bus>,
 }
 
 impl Running {
-    pub async fn drain(self) {
+    pub(crate) async fn drain(self) {
         self.trigger.request();
         self.task.await.unwrap().unwrap();
     }
 
     /// Ends it without a word; what remains of its lease runs out.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
         let leases = self.bus.bucket("leases").await.unwrap();
@@ -61,7 +61,7 @@ impl Running {
 }
 
 impl Stage {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         atalaya_chassis::install_tls_provider();
         let place = tempfile::tempdir().unwrap();
         let bus = atalaya_bus::open(&format!("file:{}", place.path().join("bus").display())).await.unwrap();
@@ -70,7 +70,7 @@ impl Stage {
         Self { place, bus, writer: AsyncMutex::new(writer), screen: Screen::default() }
     }
 
-    pub fn start(&self, routes: Vec<Route>) -> Running {
+    pub(crate) fn start(&self, routes: Vec<Route>) -> Running {
         let config = Config {
             tenants: HashMap::from([("acme".parse().unwrap(), routes)]),
             max_attempts: MAX_ATTEMPTS,
@@ -86,7 +86,7 @@ impl Stage {
     }
 
     /// Writes alerts as the output of an EVT position.
-    pub async fn publish(&self, position: u64, alerts: &[Alert]) {
+    pub(crate) async fn publish(&self, position: u64, alerts: &[Alert]) {
         let opened = alerts.iter().filter(|alert| alert.state == AlertState::Opened).count() as u64;
         let mut books = Books::default();
         let key = LedgerKey { source: "alerts".into(), tenant: "acme".into(), domain: "live".into() };
@@ -101,17 +101,17 @@ impl Stage {
         self.writer.lock().await.write(covers, vec![part], Books::default()).await.unwrap();
     }
 
-    pub async fn silence(&self, key: &str, value: &str) {
+    pub(crate) async fn silence(&self, key: &str, value: &str) {
         let silences = self.bus.bucket("silences").await.unwrap();
         silences.put(key, value.to_owned().into(), 0, None).await.unwrap();
     }
 
-    pub fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         String::from_utf8(self.screen.0.lock().unwrap().clone()).unwrap()
     }
 
     /// Waits until the floor counts this, and covers everything that was written.
-    pub async fn settled(&self, expected: Counts) {
+    pub(crate) async fn settled(&self, expected: Counts) {
         let last = self.writer.lock().await.last();
         let floors = Floors::open(self.bus.as_ref()).await.unwrap();
         eventually(&format!("{expected:?}"), || async {
@@ -125,7 +125,7 @@ impl Stage {
     }
 }
 
-pub async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
     let begun = std::time::Instant::now();
     while !check().await {
         assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -133,16 +133,16 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -
     }
 }
 
-pub fn screen() -> Receiver {
+pub(crate) fn screen() -> Receiver {
     Receiver::Stdout {}
 }
 
-pub fn hook(receiver: &super::receiver::Receiver, stage: &Stage) -> Receiver {
+pub(crate) fn hook(receiver: &super::receiver::Receiver, stage: &Stage) -> Receiver {
     let url = format!("http://{}/hook", receiver.address);
     Receiver::Webhook { url, secret: SecretRef::File(stage.place.path().join("key")) }
 }
 
-pub fn route(name: &str, receiver: Receiver) -> Route {
+pub(crate) fn route(name: &str, receiver: Receiver) -> Route {
     Route {
         name: name.into(),
         min_level: Level::Informational,
@@ -153,7 +153,7 @@ pub fn route(name: &str, receiver: Receiver) -> Route {
     }
 }
 
-pub fn alert(number: u64, ip: &str, state: AlertState) -> Alert {
+pub(crate) fn alert(number: u64, ip: &str, state: AlertState) -> Alert {
     Alert {
         id: AlertId::of("test", &[&number.to_le_bytes()]),
         version: if state == AlertState::Opened { 1 } else { 2 },

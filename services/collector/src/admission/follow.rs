@@ -92,8 +92,7 @@ impl Follower {
     /// Everything up to here is known.
     fn reach(&mut self) -> Digest {
         let anchor = self.trail.anchor_here();
-        self.known =
-            Known { trail: self.trail.clone(), splitter: self.splitter.boxed_clone(), records: self.records };
+        self.known = Known { trail: self.trail.clone(), splitter: self.splitter.boxed_clone(), records: self.records };
         anchor
     }
 

@@ -18,7 +18,7 @@ impl Lines {
     pub fn next<'a>(&mut self, bytes: &'a [u8], end: bool) -> Piece<'a> {
         let (text, taken) = match memchr(b'\n', bytes) {
             Some(at) => (&bytes[..at], at + 1),
-            None if end && !(bytes.is_empty() && !self.cutting) => (bytes, bytes.len()),
+            None if end && (self.cutting || !bytes.is_empty()) => (bytes, bytes.len()),
             None if self.cutting || bytes.len() > MAX_RECORD_BYTES + 1 => {
                 self.cutting = true;
                 return if bytes.is_empty() { Piece::More } else { Piece::Skip { bytes: bytes.len() } };

@@ -82,12 +82,7 @@ fn unavailable(error: impl std::fmt::Display) -> Status {
 }
 
 impl Producers {
-    pub(crate) fn new(
-        intake: Intake,
-        collector: String,
-        owners: Arc<dyn Bucket>,
-        leases: Arc<dyn Bucket>,
-    ) -> Self {
+    pub(crate) fn new(intake: Intake, collector: String, owners: Arc<dyn Bucket>, leases: Arc<dyn Bucket>) -> Self {
         Self { intake, collector, owners, leases, seats: Mutex::default() }
     }
 

@@ -34,6 +34,9 @@ const MAX_LOG_NAME_BYTES: usize = 128;
 /// How long a stream is silent before it says that it is at the end of its data, milliseconds.
 const HEARTBEAT_MS: u64 = 1_000;
 
+/// How long a sender may leave its answers unread, milliseconds.
+const ANSWER_MS: u64 = 30_000;
+
 /// What a stream needs to be taken in.
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -81,9 +84,9 @@ async fn serve(
     }
 }
 
-/// Answers in order, each when its batch is on disk. A sender that is gone is not answered, but waited for.
+/// Answers in order, each when its batch is on disk. A sender that is gone, or does not read, is not answered any more
+/// and not read from, but what it handed in is waited for.
 async fn answer(mut waiting: mpsc::Receiver<Pending>, answers: mpsc::Sender<Result<PushResponse, Status>>) {
-    let mut failed = false;
     while let Some(pending) = waiting.recv().await {
         let answer = match pending {
             Pending::Failed(status) => Err(status),
@@ -91,9 +94,16 @@ async fn answer(mut waiting: mpsc::Receiver<Pending>, answers: mpsc::Sender<Resu
                 receipt.on_disk().await.map(|_| response).map_err(|error| Status::unavailable(error.to_string()))
             }
         };
-        if !failed {
-            failed = answer.is_err();
-            let _ = answers.send(answer).await;
+        let last = answer.is_err();
+        let sent = answers.send_timeout(answer, Duration::from_millis(ANSWER_MS)).await;
+        if last || sent.is_err() {
+            waiting.close();
+            break;
+        }
+    }
+    while let Some(pending) = waiting.recv().await {
+        if let Pending::Batch(_, receipt) = pending {
+            let _ = receipt.on_disk().await;
         }
     }
 }
@@ -109,7 +119,7 @@ async fn read(
         let leave = talk.as_ref().map(|talk| talk.session.leave.clone());
         let request = tokio::select! {
             biased;
-            () = door.shutdown.requested() => return Err(Status::unavailable("the collector drains: come again")),
+            () = door.shutdown.requested() => return Err(draining()),
             () = async { match &leave { Some(leave) => leave.cancelled().await, None => std::future::pending().await } } => {
                 return Err(Status::aborted("the producer speaks on a newer stream"));
             }
@@ -126,11 +136,17 @@ async fn read(
             Some(talk) => talk,
             None => talk.insert(Talk::begin(door, principal, &request).await?),
         };
-        let batch = talk.take(request).await?;
+        // A drain does not wait for room: what was not taken in was not answered.
+        let taken = door.shutdown.unless_requested(talk.take(request)).await;
+        let batch = taken.unwrap_or_else(|| Err(draining()))?;
         if pending.send(batch).await.is_err() {
             return Ok(());
         }
     }
+}
+
+fn draining() -> Status {
+    Status::unavailable("the collector drains: come again")
 }
 
 /// One producer's stream.
@@ -216,7 +232,12 @@ impl Talk {
         Ok(Pending::Batch(answer, receipt))
     }
 
-    async fn admit(&mut self, request: &PushRequest, skip: usize, answer: &mut PushResponse) -> Result<Receipt, Status> {
+    async fn admit(
+        &mut self,
+        request: &PushRequest,
+        skip: usize,
+        answer: &mut PushResponse,
+    ) -> Result<Receipt, Status> {
         let skip = skip.min(request.records.len());
         answer.known = skip as u64;
         self.records += answer.known;
@@ -234,7 +255,8 @@ impl Talk {
                 cut.dropped += 1;
                 answer.dropped += 1;
                 if answer.reason.is_empty() {
-                    answer.reason = format!("record {} of {} bytes is longer than {MAX_RECORD_BYTES}", at + 1, record.len());
+                    answer.reason =
+                        format!("record {} of {} bytes is longer than {MAX_RECORD_BYTES}", at + 1, record.len());
                 }
             } else {
                 cut.push(record, self.records);

@@ -43,6 +43,9 @@ pub(crate) async fn replay(door: Door, principal: &Principal, request: ReplayReq
         return Err(Status::invalid_argument(format!("{path}: an absolute path is needed")));
     }
     let paths = request.paths;
+    if paths.is_empty() {
+        return Err(Status::invalid_argument("paths: at least one is needed"));
+    }
     let found = tokio::task::spawn_blocking(move || find(&paths, format)).await;
     let files = found
         .map_err(|error| Status::internal(error.to_string()))?
@@ -79,7 +82,12 @@ async fn run(door: Door, batch: Batch, reports: mpsc::Sender<Result<ReplayProgre
         Ok(errors) => Ok(ReplayProgress { done: true, errors, ..snapshot(&domain, &progress) }),
         Err(error) => Err(Status::unavailable(error.to_string())),
     };
-    telemetry::replay(&domain, progress.files_done.load(Ordering::Relaxed), progress.received.load(Ordering::Relaxed), "ends");
+    telemetry::replay(
+        &domain,
+        progress.files_done.load(Ordering::Relaxed),
+        progress.received.load(Ordering::Relaxed),
+        "ends",
+    );
     let _ = reports.send(last).await;
 }
 

@@ -21,32 +21,32 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-pub const OPERATOR: &str = "operator-secret";
-pub const SENSOR: &str = "sensor-secret";
-pub const READER: &str = "reader-secret";
+pub(crate) const OPERATOR: &str = "operator-secret";
+pub(crate) const SENSOR: &str = "sensor-secret";
+pub(crate) const READER: &str = "reader-secret";
 
 /// The longest a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A file of the shared data.
-pub fn shared(name: &str) -> PathBuf {
+pub(crate) fn shared(name: &str) -> PathBuf {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(name);
     path.canonicalize().unwrap_or_else(|error| panic!("{}: the shared data is needed: {error}", path.display()))
 }
 
 /// What does not end with a run.
-pub struct Rig {
-    pub directory: tempfile::TempDir,
-    pub raw_max_bytes: u64,
-    pub spool_max_bytes: u64,
-    pub sources: Vec<SourceFile>,
+pub(crate) struct Rig {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) raw_max_bytes: u64,
+    pub(crate) spool_max_bytes: u64,
+    pub(crate) sources: Vec<SourceFile>,
 }
 
 /// A run of the collector.
-pub struct Running {
-    pub bus: Arc<Journal>,
-    pub spool: Arc<Journal>,
-    pub address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) bus: Arc<Journal>,
+    pub(crate) spool: Arc<Journal>,
+    pub(crate) address: SocketAddr,
     trigger: Trigger,
     work: JoinHandle<anyhow::Result<()>>,
 }
@@ -65,19 +65,19 @@ fn principals() -> Arc<Principals> {
 }
 
 impl Rig {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self { directory, raw_max_bytes: 1 << 30, spool_max_bytes: 1 << 30, sources: Vec::new() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join("files").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
 
     /// A followed source of everything that this path means.
-    pub fn follow(&mut self, path: &Path) {
+    pub(crate) fn follow(&mut self, path: &Path) {
         self.sources.push(SourceFile {
             name: "edge".into(),
             kind: "zeek".into(),
@@ -89,7 +89,7 @@ impl Rig {
         });
     }
 
-    pub async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         let open = |name: &str, max_bytes| {
             let options = Options { max_bytes, partitions: 1, ..Options::default() };
             Arc::new(Journal::open(self.directory.path().join(name), &options).unwrap())
@@ -98,8 +98,12 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = Config { sources: self.sources.clone(), ..Config::default() };
-        let deps =
-            Deps { bus: Arc::clone(&bus) as Arc<dyn Bus>, spool: Arc::clone(&spool), principals: principals(), listener };
+        let deps = Deps {
+            bus: Arc::clone(&bus) as Arc<dyn Bus>,
+            spool: Arc::clone(&spool),
+            principals: principals(),
+            listener,
+        };
         let (trigger, shutdown) = Shutdown::new();
         let work = tokio::spawn(atalaya_collector::run(config, deps, shutdown));
         Running { bus, spool, address, trigger, work }
@@ -108,14 +112,14 @@ impl Rig {
 
 impl Running {
     /// Drains it.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.trigger.request();
-        tokio::time::timeout(PATIENCE, self.work).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, &mut self.work).await.unwrap().unwrap().unwrap();
         self.close().await;
     }
 
     /// Drops everything where it stands.
-    pub async fn crash(self) {
+    pub(crate) async fn crash(self) {
         self.work.abort();
         let _ = self.work.await;
         drop(self.trigger);
@@ -128,13 +132,13 @@ impl Running {
         self.bus.close().await.unwrap();
     }
 
-    pub async fn client(&self) -> IngestClient<Channel> {
+    pub(crate) async fn client(&self) -> IngestClient<Channel> {
         let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         IngestClient::new(channel.connect().await.unwrap())
     }
 
     /// The last report of a replay.
-    pub async fn replay(&self, paths: &[&Path], secret: &str) -> Result<ReplayProgress, Status> {
+    pub(crate) async fn replay(&self, paths: &[&Path], secret: &str) -> Result<ReplayProgress, Status> {
         let paths = paths.iter().map(|path| path.display().to_string()).collect();
         let request = ReplayRequest { paths, kind: "zeek".into(), ..ReplayRequest::default() };
         let mut reports = self.client().await.replay(bearing(request, secret)).await?.into_inner();
@@ -148,7 +152,7 @@ impl Running {
     }
 
     /// Received, known and dropped of a replay, and of what RAW then holds of its domain; both must agree.
-    pub async fn replayed(&self, paths: &[&Path]) -> (u64, u64, u64) {
+    pub(crate) async fn replayed(&self, paths: &[&Path]) -> (u64, u64, u64) {
         let report = self.replay(paths, OPERATOR).await.unwrap();
         assert_eq!(report.errors, Vec::<String>::new());
         assert_eq!((report.files_done, report.bytes_done), (report.files, report.bytes));
@@ -163,10 +167,15 @@ impl Running {
     }
 
     /// Everything in RAW.
-    pub async fn raw(&self) -> Raw {
+    pub(crate) async fn raw(&self) -> Raw {
+        self.raw_after(0).await
+    }
+
+    /// Everything in RAW after a message.
+    pub(crate) async fn raw_after(&self, after: u64) -> Raw {
         let filter = Filter::new("raw.>").unwrap();
-        let mut reader = self.bus.read(Stream::Raw, &filter, 0).await.unwrap();
-        let (mut check, mut messages) = (ChainCheck::new(0), Vec::new());
+        let mut reader = self.bus.read(Stream::Raw, &filter, after).await.unwrap();
+        let (mut check, mut messages) = (ChainCheck::new(after), Vec::new());
         while let Some(message) = reader.try_next().await.unwrap() {
             check.check(&message).unwrap();
             messages.push((RawBody::decode(&message.body).unwrap(), message));
@@ -175,7 +184,7 @@ impl Running {
     }
 
     /// Waits until RAW is as wanted.
-    pub async fn until<T>(&self, mut wanted: impl FnMut(&Raw) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, mut wanted: impl FnMut(&Raw) -> Option<T>) -> T {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let raw = self.raw().await;
@@ -189,7 +198,7 @@ impl Running {
 }
 
 /// A request with a token.
-pub fn bearing<T>(message: T, secret: &str) -> Request<T> {
+pub(crate) fn bearing<T>(message: T, secret: &str) -> Request<T> {
     let mut request = Request::new(message);
     let value = MetadataValue::try_from(format!("Bearer {secret}")).unwrap();
     request.metadata_mut().insert("authorization", value);
@@ -197,7 +206,7 @@ pub fn bearing<T>(message: T, secret: &str) -> Request<T> {
 }
 
 /// RAW, decoded.
-pub struct Raw(pub Vec<(RawBody, Message)>);
+pub(crate) struct Raw(pub(crate) Vec<(RawBody, Message)>);
 
 impl std::fmt::Debug for Raw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -221,20 +230,20 @@ impl std::fmt::Debug for Raw {
 
 impl Raw {
     /// Every record's text, in order of RAW.
-    pub fn records(&self) -> Vec<String> {
+    pub(crate) fn records(&self) -> Vec<String> {
         let text = |record: &[u8]| String::from_utf8_lossy(record).into_owned();
         self.0.iter().flat_map(|(body, _)| body.records().map(text).collect::<Vec<_>>()).collect()
     }
 
     /// The same, sorted: order holds within a lane only.
-    pub fn sorted(&self) -> Vec<String> {
+    pub(crate) fn sorted(&self) -> Vec<String> {
         let mut records = self.records();
         records.sort();
         records
     }
 
     /// What the headers count for a domain.
-    pub fn counts(&self, domain: &str) -> Counts {
+    pub(crate) fn counts(&self, domain: &str) -> Counts {
         self.0.iter().fold(Counts::default(), |mut sum, (_, message)| {
             sum += message.headers.books.total(|key| key.domain == domain);
             sum
@@ -242,7 +251,7 @@ impl Raw {
     }
 
     /// The inputs of a domain, by name, and what was said of each, in order.
-    pub fn inputs(&self, domain: &str) -> Vec<(String, Vec<Entry>)> {
+    pub(crate) fn inputs(&self, domain: &str) -> Vec<(String, Vec<Entry>)> {
         let mut inputs: Vec<((String, u64), String, Vec<Entry>)> = Vec::new();
         for (body, _) in self.0.iter().filter(|(body, _)| body.header.domain == domain) {
             let header = &body.header;
@@ -256,10 +265,13 @@ impl Raw {
     }
 
     /// Whether all inputs that a backfill announced were opened, and closed.
-    pub fn domain_is_closed(&self, domain: &str) -> bool {
-        let announced = self.0.iter().find(|(body, _)| body.header.domain == domain && body.header.entry() == Entry::Open);
+    pub(crate) fn domain_is_closed(&self, domain: &str) -> bool {
+        let announced =
+            self.0.iter().find(|(body, _)| body.header.domain == domain && body.header.entry() == Entry::Open);
         let inputs = self.inputs(domain);
         announced.is_some_and(|(body, _)| body.header.domain_inputs as usize == inputs.len())
-            && inputs.iter().all(|(_, entries)| entries.first() == Some(&Entry::Open) && entries.last() == Some(&Entry::Close))
+            && inputs
+                .iter()
+                .all(|(_, entries)| entries.first() == Some(&Entry::Open) && entries.last() == Some(&Entry::Close))
     }
 }

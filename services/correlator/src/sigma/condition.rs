@@ -99,7 +99,8 @@ impl<'a> Parser<'a> {
         let quantity = self.next().unwrap_or_default();
         self.at += 1;
         let pattern = self.next().ok_or("ends after 'of'")?;
-        let of: Vec<_> = (0..self.names.len()).filter(|&at| selects(pattern, &self.names[at])).map(Expr::Leaf).collect();
+        let of: Vec<_> =
+            (0..self.names.len()).filter(|&at| selects(pattern, &self.names[at])).map(Expr::Leaf).collect();
         if of.is_empty() {
             return Err(format!("'{quantity} of {pattern}': no search identifier is named so"));
         }

@@ -133,7 +133,8 @@ pub(super) fn parse(document: &Map<String, Value>, path: &str) -> Result<Rule, S
     if references.is_empty() {
         return Err("correlation.rules: is missing".to_owned());
     }
-    let generate = section.get("generate").or_else(|| document.get("generate")).and_then(Value::as_bool).unwrap_or(false);
+    let generate =
+        section.get("generate").or_else(|| document.get("generate")).and_then(Value::as_bool).unwrap_or(false);
     let correlation = Correlation {
         counted,
         rules: Vec::new(),
@@ -156,11 +157,11 @@ fn counted(kind: &str, field: Vec<String>) -> Result<Counted, String> {
             Err(_) => Err("correlation.condition.field: value_count counts the values of one field".to_owned()),
         },
         "" => Err("correlation.type: is missing".to_owned()),
-        "value_percentile" => {
-            Err("correlation.type: 'value_percentile' is refused: the specification does not say whether its condition \
+        "value_percentile" => Err(
+            "correlation.type: 'value_percentile' is refused: the specification does not say whether its condition \
                  is a rank or a value"
-                .to_owned())
-        }
+                .to_owned(),
+        ),
         "temporal" | "temporal_ordered" | "value_sum" | "value_avg" => {
             Err(format!("correlation.type: '{kind}' is not supported yet"))
         }

@@ -125,7 +125,8 @@ impl EntryFile {
 }
 
 fn read_target(class: Class, target: &str) -> Result<Source, String> {
-    let column = |name: &str| column_index(class, name).ok_or_else(|| format!("'{name}' is no column of {}", class.name()));
+    let column =
+        |name: &str| column_index(class, name).ok_or_else(|| format!("'{name}' is no column of {}", class.name()));
     if let Some(key) = target.strip_prefix(UNMAPPED) {
         return Ok(Source::Unmapped(key.into()));
     }

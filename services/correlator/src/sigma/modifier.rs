@@ -116,7 +116,9 @@ impl Modifiers {
     /// If the value does not go with the modifiers.
     pub fn tests(&self, value: &Value) -> Result<Vec<Test>, String> {
         match (self.kind, value) {
-            (_, Value::Array(_) | Value::Object(_)) => Err("a value within a list is a list or a map itself".to_owned()),
+            (_, Value::Array(_) | Value::Object(_)) => {
+                Err("a value within a list is a list or a map itself".to_owned())
+            }
             (Kind::Exists, _) => Err("'exists' takes true or false".to_owned()),
             (Kind::Compare(compare), _) => {
                 let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(Number::new);

@@ -98,7 +98,12 @@ pub enum Grouping {
 const TECHNIQUE_TAG: &str = "attack.t";
 
 /// Reads what every kind of rule has; `kind`, `rev` and `alerts` are the caller's.
-pub(super) fn head(document: &Map<String, Value>, path: &str, kind: Kind, message: Option<Message>) -> Result<Rule, String> {
+pub(super) fn head(
+    document: &Map<String, Value>,
+    path: &str,
+    kind: Kind,
+    message: Option<Message>,
+) -> Result<Rule, String> {
     let level = match yaml::text(document, "level")? {
         Some(name) => Level::from_name(&name).ok_or_else(|| format!("level: '{name}' is none of Sigma's levels"))?,
         None => Level::default(),

@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 use super::pattern::Pattern;
 
 /// Bytes a compiled regular expression may take.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+const MAX_REGEX_BYTES: usize = 4 << 20;
 
 /// A question about the value of a field.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

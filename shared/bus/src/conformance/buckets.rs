@@ -123,7 +123,8 @@ pub(super) async fn floors(bus: Arc<dyn Bus>) -> Result<()> {
     let mut books = Books::default();
     let key = LedgerKey { source: "zeek".into(), tenant: "default".into(), domain: "live".into() };
     books.add(&key, Counts { archived: 5, ..Counts::default() });
-    let floor = |sequence| Floor { position: Position { incarnation: 1, sequence, id: "m".into() }, books: books.clone() };
+    let floor =
+        |sequence| Floor { position: Position { incarnation: 1, sequence, id: "m".into() }, books: books.clone() };
     entry.set(floor(3)).await?;
     entry.set(floor(4)).await?;
     let mut second = floors.hold(Stream::Evt, "archive", "3").await?;

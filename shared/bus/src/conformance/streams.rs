@@ -182,4 +182,3 @@ pub(super) async fn full_refuses_and_recovers(bus: Arc<dyn Bus>) -> Result<()> {
     }
     same(found.headers.id.clone(), stored.to_string())
 }
-

@@ -53,7 +53,8 @@ pub(super) async fn resume_from_the_last_output(bus: Arc<dyn Bus>) -> Result<()>
     let mut writer = evt(&bus).await?;
     same((writer.position(), writer.last()), (None, 0))?;
     for sequence in 1..=3 {
-        let parts = vec![part("evt.0.c1-0.a", &format!("{sequence}.a"))?, part("evt.1.c1-0.b", &format!("{sequence}.b"))?];
+        let parts =
+            vec![part("evt.0.c1-0.a", &format!("{sequence}.a"))?, part("evt.1.c1-0.b", &format!("{sequence}.b"))?];
         writer.write(position(sequence), parts, Books::default()).await?;
         let resumed = evt(&bus).await?;
         same(resumed.position(), Some(&position(sequence)))?;

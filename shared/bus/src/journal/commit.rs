@@ -164,11 +164,7 @@ impl Committer {
         let sequence = key.sequence;
         group.bytes += value.len();
         group.sync |= self.core.sync;
-        group.batch.insert(
-            self.store.stream(fence.stream()),
-            Key::encode(sequence, bytes, subject.as_str()),
-            value,
-        );
+        group.batch.insert(self.store.stream(fence.stream()), Key::encode(sequence, bytes, subject.as_str()), value);
         for (bucket, key, value) in entries {
             self.insert(group, stored_key(&bucket, &key), value, None);
         }
@@ -208,7 +204,8 @@ impl Committer {
 
     fn insert(&mut self, group: &mut Group, stored_key: Vec<u8>, value: Bytes, ttl: Option<Duration>) {
         self.revision += 1;
-        let expires_us = ttl.map_or(0, |ttl| now_us().saturating_add(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX)));
+        let expires_us =
+            ttl.map_or(0, |ttl| now_us().saturating_add(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX)));
         let entry = StoredEntry { revision: self.revision, expires_us, value };
         group.bytes += entry.value.len();
         group.batch.insert(self.store.buckets(), stored_key.clone(), entry.encode());
@@ -223,6 +220,7 @@ impl Committer {
     /// Commits and answers. False if the store failed: nothing can be written any more.
     fn commit(&self, group: Group) -> bool {
         let Group { batch, sync, messages, puts, .. } = group;
+        self.store.wait_for_disk();
         if let Err(error) = batch.durability(Some(store::durability(sync))).commit() {
             let reason = format!("the journal's disk failed, restart when it is well again: {error}");
             tracing::error!(%error, "journal cannot write");

@@ -31,8 +31,8 @@ use self::state::State;
 use self::store::Store;
 use self::trim::TrimJob;
 use crate::{
-    AppendError, Bucket, Bus, BusError, Fence, Filter, Message, Outgoing, Reader, Sequence, Stream, StreamInfo, Subject,
-    codec, is_key,
+    AppendError, Bucket, Bus, BusError, Fence, Filter, Message, Outgoing, Reader, Sequence, Stream, StreamInfo,
+    Subject, codec, is_key,
 };
 
 /// Requests that wait for the committing thread at most.
@@ -72,7 +72,7 @@ pub struct Journal {
 /// What journal and buckets share: the way to the committing thread.
 struct Handle {
     core: Arc<Core>,
-    requests: mpsc::Sender<Request>,
+    requests: Option<mpsc::Sender<Request>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -114,7 +114,18 @@ impl Core {
 
 impl Handle {
     async fn send(&self, request: Request) -> Result<(), String> {
-        self.requests.send(request).await.map_err(|_| "the journal is closed".to_owned())
+        let closed = || "the journal is closed".to_owned();
+        self.requests.as_ref().ok_or_else(closed)?.send(request).await.map_err(|_| closed())
+    }
+}
+
+/// Waits until the directory is free, so that it can be opened again at once.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = locked(&self.thread).take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -138,11 +149,10 @@ impl Journal {
             sync: options.sync,
         });
         let (requests, receiver) = mpsc::channel(QUEUE_REQUESTS);
-        let committer =
-            Committer { core: Arc::clone(&core), store, requests: receiver, revision, trims: Vec::new() };
+        let committer = Committer { core: Arc::clone(&core), store, requests: receiver, revision, trims: Vec::new() };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || committer.run());
         let thread = Mutex::new(Some(thread.map_err(store::io)?));
-        Ok(Self { handle: Arc::new(Handle { core, requests, thread }) })
+        Ok(Self { handle: Arc::new(Handle { core, requests: Some(requests), thread }) })
     }
 
     /// Appends as [`Bus::append`] does, and writes entries of buckets (bucket, key, value) in the same commit, whatever

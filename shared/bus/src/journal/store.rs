@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fjall::config::CompressionPolicy;
 use fjall::{
@@ -15,11 +16,17 @@ use fjall::{
 
 use crate::{BusError, Message, Sequence, Stream, Subject, codec};
 
-/// Bytes of a stream's memtable before it goes to disk.
-const STREAM_MEMTABLE_BYTES: u64 = 16 << 20;
-
-/// Bytes of a small keyspace's memtable.
+/// Bytes of a memtable before it goes to disk: RAW and EVT, ALERT and DLQ, the others.
+const LARGE_MEMTABLE_BYTES: u64 = 16 << 20;
+const MIDDLE_MEMTABLE_BYTES: u64 = 4 << 20;
 const SMALL_MEMTABLE_BYTES: u64 = 2 << 20;
+
+/// Bytes of all memtables beyond which appends wait for the disk; more than what need not go to disk yet.
+const MAX_MEMTABLE_BYTES: u64 = 96 << 20;
+
+/// How often, and for how long at most, appends look whether the disk has caught up.
+const DISK_PAUSE: Duration = Duration::from_millis(1);
+const MAX_DISK_PAUSES: u32 = 30_000;
 
 /// Bytes of blocks kept in memory: live readers read the tail, not the disk.
 const CACHE_BYTES: u64 = 4 << 20;
@@ -140,7 +147,11 @@ impl Store {
             .separation_threshold(INLINE_BYTES)
             .file_target_size(VALUE_FILE_BYTES);
         let stream = |stream: Stream| {
-            let options = || keyspace_options(STREAM_MEMTABLE_BYTES).with_kv_separation(Some(values.clone()));
+            let memtable_bytes = match stream {
+                Stream::Raw | Stream::Evt => LARGE_MEMTABLE_BYTES,
+                Stream::Alert | Stream::Dlq => MIDDLE_MEMTABLE_BYTES,
+            };
+            let options = || keyspace_options(memtable_bytes).with_kv_separation(Some(values.clone()));
             database.keyspace(stream.name(), options).map_err(io)
         };
         let [raw, evt, alert, dlq] = Stream::ALL;
@@ -151,6 +162,16 @@ impl Store {
 
     pub(super) fn batch(&self, sync: bool) -> OwnedWriteBatch {
         self.database.batch().durability(Some(durability(sync)))
+    }
+
+    /// Waits while more is in memory than the disk has taken, so that a slow disk slows writers and nothing grows.
+    pub(super) fn wait_for_disk(&self) {
+        for _ in 0..MAX_DISK_PAUSES {
+            if self.database.write_buffer_size() <= MAX_MEMTABLE_BYTES {
+                return;
+            }
+            std::thread::sleep(DISK_PAUSE);
+        }
     }
 
     pub(super) fn stream(&self, stream: Stream) -> &Keyspace {

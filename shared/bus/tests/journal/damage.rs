@@ -25,7 +25,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// Files of values, oldest first.
 fn value_files(directory: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = files(directory).into_iter().filter(|path| path.to_string_lossy().contains("/blobs/")).collect();
+    let mut found: Vec<_> =
+        files(directory).into_iter().filter(|path| path.to_string_lossy().contains("/blobs/")).collect();
     found.sort();
     found
 }
@@ -79,7 +80,9 @@ async fn trimmed_messages_give_their_disk_back() {
         last = fill(&journal, &fence, last, MESSAGES, BYTES).await;
         journal.trim(Stream::Raw, last, &[filter("raw.a.>")]).await.unwrap();
     }
-    let size = || -> u64 { value_files(directory.path()).iter().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum() };
+    let size = || -> u64 {
+        value_files(directory.path()).iter().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum()
+    };
     let written = ROUNDS * (MESSAGES * BYTES) as u64;
     let info = journal.info(Stream::Raw).await.unwrap();
     assert_eq!((info.messages, info.first), (1, last));

@@ -18,17 +18,17 @@ use crate::{fence, filter, outgoing};
 /// Set in the process that is killed: where it writes.
 const DIRECTORY: &str = "ATALAYA_KILLED_IN";
 const LANES: usize = 4;
-const ROUNDS: u64 = 8;
+const ROUNDS: u64 = 6;
 
 /// Small memtables fill soon with these, so that kills meet flushes and compactions, too.
-const BODY_BYTES: usize = 60_000;
+const BODY_BYTES: usize = 30_000;
 
 /// Writes until it is killed, and says what was answered. Does nothing when it is run as a test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_writer() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let journal = Arc::new(Journal::open(directory, &Options::default()).unwrap());
-    let lanes = (0..LANES).map(|lane| tokio::spawn(write_lane(Arc::clone(&journal), lane)));
+    let lanes: Vec<_> = (0..LANES).map(|lane| tokio::spawn(write_lane(Arc::clone(&journal), lane))).collect();
     let spool = tokio::spawn(write_with_entries(Arc::clone(&journal)));
     for task in lanes {
         task.await.unwrap();

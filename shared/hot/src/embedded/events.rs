@@ -10,8 +10,8 @@ use fjall::Keyspace;
 
 use super::Store;
 use super::keys::{
-    address_bytes, addresses_prefix, after_prefix, ids_prefix, newest_first, put_entity, put_place,
-    put_posting_key, put_tenant, put_value, read_address, read_place, read_posting_key, segment_key,
+    address_bytes, addresses_prefix, after_prefix, ids_prefix, newest_first, put_entity, put_place, put_posting_key,
+    put_tenant, put_value, read_address, read_place, read_posting_key, segment_key,
 };
 use super::write::body_of;
 use crate::HotError;
@@ -171,4 +171,3 @@ impl Store {
         stored.map(|stored| Ok(StoredIndicator { row: stored.value()?.to_vec() })).collect()
     }
 }
-

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use fjall::config::{BlockSizePolicy, CompressionPolicy};
+use fjall::compaction::Leveled;
+use fjall::config::{BlockSizePolicy, CompressionPolicy, FilterPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
 
 use crate::HotError;
@@ -20,6 +21,15 @@ const ENDLESS_DAYS: i64 = 128;
 
 /// Memtable of the tables that grow with every message, bytes.
 const MEMTABLE_BYTES: u64 = 8 << 20;
+
+/// Tables written out before they are merged: scattered keys cost least when many are merged at once.
+const L0_TABLES: u8 = 8;
+
+/// A table after merging, bytes: small ones keep each merge short, for the one thread also writes memtables out.
+const TABLE_BYTES: u64 = 16 << 20;
+
+/// A block, bytes.
+const BLOCK_BYTES: u32 = 16 << 10;
 
 /// Bodies of at least this many bytes stand in files of their own, which compaction leaves alone.
 const MIN_BLOB_BYTES: u32 = 1 << 10;
@@ -83,10 +93,12 @@ pub(super) struct Generation {
 impl Generation {
     fn open(database: &Database, days: Days) -> Result<Self, HotError> {
         let segments = || {
-            let blobs = KvSeparationOptions::default()
-                .compression(CompressionType::None)
-                .separation_threshold(MIN_BLOB_BYTES);
-            options().data_block_compression_policy(CompressionPolicy::disabled()).with_kv_separation(Some(blobs))
+            let blobs =
+                KvSeparationOptions::default().compression(CompressionType::None).separation_threshold(MIN_BLOB_BYTES);
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                .with_kv_separation(Some(blobs))
         };
         Ok(Self {
             days,
@@ -110,10 +122,14 @@ impl Generation {
     }
 }
 
+/// Tables that are only read in ranges: no filters, and blocks that hold some tens of postings.
 fn options() -> KeyspaceCreateOptions {
+    let leveled = Leveled::default().with_l0_threshold(L0_TABLES).with_table_target_size(TABLE_BYTES);
     KeyspaceCreateOptions::default()
         .max_memtable_size(MEMTABLE_BYTES)
-        .data_block_size_policy(BlockSizePolicy::all(16 << 10))
+        .filter_policy(FilterPolicy::disabled())
+        .compaction_strategy(Arc::new(leveled))
+        .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
         .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
 }
 
@@ -168,7 +184,9 @@ impl Generations {
         let Some(retention_us) = self.retention_us else { return Ok(0) };
         let over: Vec<_> = {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            open.extract_if(.., |days, _| days.is_over(retention_us, now_us)).map(|(_, generation)| generation).collect()
+            open.extract_if(.., |days, _| days.is_over(retention_us, now_us))
+                .map(|(_, generation)| generation)
+                .collect()
         };
         for generation in &over {
             for table in generation.tables() {

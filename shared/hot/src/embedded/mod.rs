@@ -30,8 +30,8 @@ const BLOCK_CACHE_BYTES: u64 = 16 << 20;
 /// Bytes of journals at most; beyond, tables are written out.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;
 
-/// Threads that write tables out and compact them.
-const WORKERS: usize = 2;
+/// Threads that write tables out and compact them: of two, fjall lets one spin while the other compacts.
+const WORKERS: usize = 1;
 
 /// Memtable of the tables that are small, bytes.
 const ROW_MEMTABLE_BYTES: u64 = 4 << 20;
@@ -97,7 +97,8 @@ async fn blocking<R: Send + 'static>(
 
 impl Store {
     fn open(directory: &std::path::Path, options: &Options) -> Result<Self, HotError> {
-        std::fs::create_dir_all(directory).map_err(|error| HotError::Io(format!("{}: {error}", directory.display())))?;
+        std::fs::create_dir_all(directory)
+            .map_err(|error| HotError::Io(format!("{}: {error}", directory.display())))?;
         let builder = Database::builder(directory)
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(MAX_JOURNAL_BYTES)
@@ -211,12 +212,7 @@ impl Tables for Arc<Store> {
         blocking(move || store.read_holders(&tenant, event, after, limit)).await
     }
 
-    async fn indicators(
-        &self,
-        tenant: &Tenant,
-        value: &str,
-        limit: usize,
-    ) -> Result<Vec<StoredIndicator>, HotError> {
+    async fn indicators(&self, tenant: &Tenant, value: &str, limit: usize) -> Result<Vec<StoredIndicator>, HotError> {
         let (store, tenant, value) = (Self::clone(self), tenant.clone(), value.to_owned());
         blocking(move || store.read_indicators(&tenant, &value, limit)).await
     }

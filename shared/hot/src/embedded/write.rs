@@ -135,4 +135,3 @@ impl Sheet for BatchSheet<'_> {
         self.batch.insert(&self.store.indicators, self.key.as_slice(), entry.row);
     }
 }
-

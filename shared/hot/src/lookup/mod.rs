@@ -5,6 +5,7 @@
 //! newest row. A row counts only if it is the tenant's, within the time range, and still holds what its posting says.
 
 mod cache;
+mod newest;
 mod token;
 mod walk;
 mod wanted;
@@ -19,9 +20,10 @@ use crate::cells::{Times, event_id, event_ids};
 use crate::kinds::EntityKind;
 pub use crate::network::Network;
 use crate::posting::{Place, Posting, PostingKey};
-use crate::rows::RowDecoder;
+use crate::rows::{Heading, RowDecoder, RowEncoder};
 use crate::{Hit, HotError, Lookup, LookupKind, MAX_PAGE_ROWS, Page};
 use cache::SegmentCache;
+use newest::{KeptRow, hits};
 pub(crate) use token::{Token, bind};
 use walk::Walk;
 use wanted::Wanted;
@@ -88,12 +90,7 @@ pub trait Tables: Send + Sync {
     ) -> Result<Vec<Place>, HotError>;
 
     /// What is known of an indicator; at most `limit`.
-    async fn indicators(
-        &self,
-        tenant: &Tenant,
-        value: &str,
-        limit: usize,
-    ) -> Result<Vec<StoredIndicator>, HotError>;
+    async fn indicators(&self, tenant: &Tenant, value: &str, limit: usize) -> Result<Vec<StoredIndicator>, HotError>;
 }
 
 /// Bytes of decoded segments kept.
@@ -170,11 +167,12 @@ impl<T: Tables> Lookups<T> {
         let Some(batch) = self.segment(place).await? else { return Ok(None) };
         let Some(slice) = batch.slice(lookup.tenant.as_str()) else { return Ok(None) };
         let ids = event_ids(&slice);
-        let row = (0..slice.num_rows()).find(|row| event_id(ids, *row) == *id.as_bytes());
-        Ok(row.map(|row| {
-            let time_us = Times::of(&slice, place.received_us).at(row);
-            Hit { class: batch.class, time_us, batch: Arc::new(slice), row }
-        }))
+        let found = (0..slice.num_rows()).zip(0..).find(|(row, _)| event_id(ids, *row) == *id.as_bytes());
+        let Some((row, number)) = found else { return Ok(None) };
+        let time_us = Times::of(&slice, place.received_us).at(row);
+        let encoded = RowEncoder::new(batch.class, &slice, Heading::Bitmap).plain(number);
+        let kept = KeptRow { class: batch.class, time_us, row: encoded };
+        Ok(hits(lookup.tenant.as_str(), vec![kept])?.pop())
     }
 
     async fn indicator(&self, lookup: &Lookup) -> Result<Page, HotError> {
@@ -197,7 +195,8 @@ impl<T: Tables> Lookups<T> {
         let more = rows.len() > lookup.limit;
         rows.truncate(lookup.limit);
         let last = rows.last().filter(|_| more);
-        let next = last.map(|(time_us, id, _)| Token { resume_us: *time_us, time_us: *time_us, id: *id }.encode(lookup));
+        let next =
+            last.map(|(time_us, id, _)| Token { resume_us: *time_us, time_us: *time_us, id: *id }.encode(lookup));
         let class = Class::OsintInventoryInfo;
         let hit = |(time_us, _, row)| Hit { class, time_us, batch: Arc::clone(&batch), row };
         Ok(Page { rows: rows.into_iter().map(hit).collect(), next })

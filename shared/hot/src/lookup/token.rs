@@ -81,11 +81,13 @@ impl Token {
 }
 
 fn binding(lookup: &Lookup) -> blake3::Hash {
-    let time = |time_us: Option<i64>| time_us.map_or([0; 9], |time_us| {
-        let mut bytes = [1; 9];
-        bytes[1..].copy_from_slice(&time_us.to_be_bytes());
-        bytes
-    });
+    let time = |time_us: Option<i64>| {
+        time_us.map_or([0; 9], |time_us| {
+            let mut bytes = [1; 9];
+            bytes[1..].copy_from_slice(&time_us.to_be_bytes());
+            bytes
+        })
+    };
     let parts: [&[u8]; 5] = [
         lookup.tenant.as_str().as_bytes(),
         lookup.kind.name().as_bytes(),

@@ -1,7 +1,7 @@
 //! The walk from the newest posting down, until a page is full.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use atalaya_model::Class;
 use atalaya_schema::EventBatch;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::newest::{KeptRow, Newest, hits};
 use super::{Cursor, Entity, Lookups, Tables, Token, Wanted};
 use crate::cells::{Times, event_id, event_ids};
 use crate::posting::{Positions, Posting};
-use crate::rows::RowDecoder;
-use crate::{Hit, HotError, Lookup, Page};
+use crate::rows::{Heading, RowDecoder, RowEncoder};
+use crate::{HotError, Lookup, Page};
 
 /// Postings opened at once: one at first, then twice as many each time.
 const MAX_AT_ONCE: usize = 8;
@@ -26,6 +27,9 @@ const MAX_CHUNK: usize = 256;
 /// Streams of postings read at once.
 const STREAMS_AT_ONCE: usize = 8;
 
+/// Bytes of a page's rows at most, unless one row alone has more.
+const MAX_PAGE_BYTES: usize = 16 << 20;
+
 /// Postings opened for one page; beyond, the page is short.
 const MAX_POSTINGS: usize = 10_000;
 
@@ -35,10 +39,7 @@ pub(super) struct Walk<'a, T> {
     wanted: Wanted,
     token: Token,
     streams: Vec<Postings>,
-    /// The newest rows so far, one more than the page has; by time and id, so that a row filed twice is one.
-    found: BTreeMap<(Reverse<i64>, [u8; 16]), Found>,
-    /// Newest row of the postings whose rows were left out of `found`.
-    left_out_us: i64,
+    newest: Newest,
     opened: usize,
 }
 
@@ -51,18 +52,11 @@ struct Postings {
     ended: bool,
 }
 
-struct Found {
-    class: Class,
-    batch: Arc<RecordBatch>,
-    row: usize,
-    posting_us: i64,
-}
-
 /// Rows of a batch that belong to a posting.
 struct Opened {
     class: Class,
     batch: Arc<RecordBatch>,
-    rows: Vec<usize>,
+    rows: Vec<u32>,
     posting_us: i64,
     received_us: i64,
 }
@@ -79,8 +73,15 @@ impl<'a, T: Tables> Walk<'a, T> {
             ended: false,
         });
         let streams = streams.collect();
-        let found = BTreeMap::new();
-        Ok(Self { lookups, lookup, wanted, token, streams, found, left_out_us: i64::MIN, opened: 0 })
+        Ok(Self {
+            lookups,
+            lookup,
+            wanted,
+            token,
+            streams,
+            newest: Newest::new(lookup.limit, MAX_PAGE_BYTES),
+            opened: 0,
+        })
     }
 
     pub(super) async fn page(mut self) -> Result<Page, HotError> {
@@ -88,14 +89,13 @@ impl<'a, T: Tables> Walk<'a, T> {
         loop {
             self.fill().await?;
             let Some(bound_us) = self.streams.iter().filter_map(Postings::head_us).max() else {
-                return Ok(self.finish(None));
+                return self.finish(None);
             };
-            let full = self.found.len() > self.lookup.limit;
-            if full && self.found.last_key_value().is_some_and(|((time_us, _), _)| time_us.0 > bound_us) {
-                return Ok(self.finish(Some(bound_us)));
+            if self.newest.is_full(bound_us) {
+                return self.finish(Some(bound_us));
             }
             if self.opened >= MAX_POSTINGS && bound_us.saturating_add(1) < self.token.time_us {
-                return Ok(self.finish(Some(bound_us)));
+                return self.finish(Some(bound_us));
             }
             let postings = self.take(at_once);
             at_once = (2 * at_once).min(MAX_AT_ONCE);
@@ -108,10 +108,13 @@ impl<'a, T: Tables> Walk<'a, T> {
 
     /// Reads on in every stream that has nothing ready.
     async fn fill(&mut self) -> Result<(), HotError> {
-        let (lookup, token, tables) = (self.lookup, self.token, &self.lookups.tables);
-        let idle = self.streams.iter_mut().filter(|stream| stream.ready.is_empty() && !stream.ended);
-        let fills = stream::iter(idle.map(|stream| stream.fill(tables, lookup, token)));
-        fills.buffer_unordered(STREAMS_AT_ONCE).try_collect().await
+        let mut fills = Vec::new();
+        for stream in &mut self.streams {
+            if stream.ready.is_empty() && !stream.ended {
+                fills.push(stream.fill(&self.lookups.tables, self.lookup, self.token));
+            }
+        }
+        stream::iter(fills).buffer_unordered(STREAMS_AT_ONCE).try_collect().await
     }
 
     /// The next postings over all streams, newest first.
@@ -133,13 +136,19 @@ impl<'a, T: Tables> Walk<'a, T> {
     async fn open(&self, postings: Vec<Posting>) -> Result<Vec<Opened>, HotError> {
         let mut inline = Inline::default();
         let tenant = self.lookup.tenant.as_str();
-        let far: Vec<_> = postings.into_iter().filter(|posting| !inline.read(tenant, posting)).collect();
-        let segments = stream::iter(far.into_iter().map(|posting| async move {
-            let batch = self.lookups.segment(posting.place).await?;
-            Ok::<_, HotError>(batch.and_then(|batch| opened(&batch, self.lookup, &posting)))
-        }));
-        let segments: Vec<_> = segments.buffer_unordered(MAX_AT_ONCE).try_collect().await?;
+        let mut segments = Vec::new();
+        for posting in postings {
+            if !inline.read(tenant, &posting) {
+                segments.push(self.open_segment(posting));
+            }
+        }
+        let segments: Vec<_> = stream::iter(segments).buffer_unordered(MAX_AT_ONCE).try_collect().await?;
         Ok(segments.into_iter().flatten().chain(inline.finish()).collect())
+    }
+
+    async fn open_segment(&self, posting: Posting) -> Result<Option<Opened>, HotError> {
+        let batch = self.lookups.segment(posting.place).await?;
+        Ok(batch.and_then(|batch| opened(&batch, self.lookup, &posting)))
     }
 
     /// Takes the rows that are asked for and were not shown yet.
@@ -147,50 +156,37 @@ impl<'a, T: Tables> Walk<'a, T> {
         let times = Times::of(&opened.batch, opened.received_us);
         let ids = event_ids(&opened.batch);
         let check = self.wanted.check(opened.class, &opened.batch);
+        let encoder = RowEncoder::new(opened.class, &opened.batch, Heading::Bitmap);
         for &row in &opened.rows {
-            let (time_us, id) = (times.at(row), event_id(ids, row));
+            let at = row as usize;
+            let (time_us, id) = (times.at(at), event_id(ids, at));
             let wanted = self.lookup.from_us.is_none_or(|from_us| time_us >= from_us)
                 && self.lookup.to_us.is_none_or(|to_us| time_us < to_us)
                 && self.token.is_before(time_us, &id)
-                && check(row);
+                && check(at);
             if !wanted {
                 continue;
             }
-            let batch = Arc::clone(&opened.batch);
-            let found = Found { class: opened.class, batch, row, posting_us: opened.posting_us };
-            self.found.entry((Reverse(time_us), id)).or_insert(found);
-            if self.found.len() > self.lookup.limit + 1
-                && let Some((_, left_out)) = self.found.pop_last()
-            {
-                self.left_out_us = self.left_out_us.max(left_out.posting_us);
-            }
+            let row = || KeptRow { class: opened.class, time_us, row: encoder.plain(row) };
+            self.newest.offer((Reverse(time_us), id), opened.posting_us, row);
         }
     }
 
     /// The page: rows newer than the bound, up to the limit. Without a bound nothing is left to read.
-    fn finish(mut self, bound_us: Option<i64>) -> Page {
-        let mut rows = Vec::with_capacity(self.lookup.limit.min(self.found.len()));
-        let mut last = None;
-        while rows.len() < self.lookup.limit
-            && let Some(entry) = self.found.first_entry()
-            && bound_us.is_none_or(|bound_us| entry.key().0.0 > bound_us)
-        {
-            let ((Reverse(time_us), id), found) = entry.remove_entry();
-            last = Some((time_us, id));
-            rows.push(Hit { class: found.class, time_us, batch: found.batch, row: found.row });
+    fn finish(mut self, bound_us: Option<i64>) -> Result<Page, HotError> {
+        let (rows, last) = self.newest.take(bound_us);
+        let short = rows.len() < self.newest.limit();
+        let rows = hits(self.lookup.tenant.as_str(), rows)?;
+        if bound_us.is_none() && self.newest.is_empty() {
+            return Ok(Page { rows, next: None });
         }
-        if bound_us.is_none() && self.found.is_empty() {
-            return Page { rows, next: None };
-        }
-        let short = rows.len() < self.lookup.limit;
         let (time_us, id) = match (bound_us, last) {
             (Some(bound_us), _) if short => (bound_us.saturating_add(1), [u8::MAX; 16]),
-            (_, Some(last)) => last,
+            (_, Some((Reverse(time_us), id))) => (time_us, id),
             (_, None) => (self.token.time_us, self.token.id),
         };
-        let unseen = self.found.values().map(|found| found.posting_us);
-        let resume_us = unseen.chain(bound_us).fold(self.left_out_us, i64::max);
-        Page { rows, next: Some(Token { resume_us, time_us, id }.encode(self.lookup)) }
+        let resume_us = self.newest.unseen_us().max(bound_us.unwrap_or(i64::MIN));
+        Ok(Page { rows, next: Some(Token { resume_us, time_us, id }.encode(self.lookup)) })
     }
 }
 
@@ -222,7 +218,7 @@ impl Postings {
 #[derive(Default)]
 struct Inline {
     decoders: Vec<(Class, RowDecoder)>,
-    read: Vec<(Class, Range<usize>, i64, i64)>,
+    read: Vec<(Class, Range<u32>, i64, i64)>,
 }
 
 impl Inline {
@@ -237,7 +233,8 @@ impl Inline {
         let decoder = &mut self.decoders[at].1;
         let before = decoder.len();
         let Ok(rows) = decoder.read(tenant, block) else { return false };
-        self.read.push((class, before..rows, posting.max_time_us, posting.place.received_us));
+        let at = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
+        self.read.push((class, at(before)..at(rows), posting.max_time_us, posting.place.received_us));
         true
     }
 
@@ -257,13 +254,13 @@ fn opened(batch: &EventBatch, lookup: &Lookup, posting: &Posting) -> Option<Open
     let slice = batch.rows.slice(run.first as usize, run.rows as usize);
     let rows = match &posting.positions {
         Positions::Rows(rows) => {
-            let within = |row: &u32| row.checked_sub(run.first).filter(|row| *row < run.rows).map(|row| row as usize);
+            let within = |row: &u32| row.checked_sub(run.first).filter(|row| *row < run.rows);
             rows.iter().filter_map(within).collect()
         }
         Positions::Bucket => {
             let times = Times::of(&slice, posting.place.received_us);
-            let in_bucket = |row: &usize| (posting.min_time_us..=posting.max_time_us).contains(&times.at(*row));
-            (0..slice.num_rows()).filter(in_bucket).collect()
+            let in_bucket = |row: &u32| (posting.min_time_us..=posting.max_time_us).contains(&times.at(*row as usize));
+            (0..run.rows).filter(in_bucket).collect()
         }
     };
     Some(Opened {

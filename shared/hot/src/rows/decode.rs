@@ -37,7 +37,8 @@ impl RowDecoder {
         }
         let mut bytes = Bytes(rest);
         for _ in 0..bytes.length("row count")? {
-            let present = if number == NAMED { named(self.class, &mut bytes)? } else { mapped(self.class, &mut bytes)? };
+            let present =
+                if number == NAMED { named(self.class, &mut bytes)? } else { mapped(self.class, &mut bytes)? };
             self.rows.begin();
             self.rows.text(col::TENANT, tenant);
             self.rows.int32(col::CLASS_UID, self.class.uid());

@@ -55,12 +55,7 @@ impl<'a> RowEncoder<'a> {
     pub(crate) fn encode(&mut self, rows: &[u32], out: &mut Vec<u8>) {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
-        let number = if self.heading == Heading::Bitmap { layout(self.class) } else { NAMED };
-        plain.extend_from_slice(&number.to_le_bytes());
-        encode_varint(rows.len() as u64, &mut plain);
-        for &row in rows {
-            self.encode_row(row as usize, &mut plain);
-        }
+        self.put_rows(rows, &mut plain);
         self.block.resize(lz4_flex::block::get_maximum_output_size(plain.len()), 0);
         let packed = if plain.len() < MIN_LZ4_BYTES {
             plain.len()
@@ -76,6 +71,22 @@ impl<'a> RowEncoder<'a> {
             out.extend_from_slice(&plain);
         }
         self.plain = plain;
+    }
+
+    /// One row as a block that is not compressed.
+    pub(crate) fn plain(&self, row: u32) -> Vec<u8> {
+        let mut out = vec![PLAIN];
+        self.put_rows(&[row], &mut out);
+        out
+    }
+
+    fn put_rows(&self, rows: &[u32], out: &mut Vec<u8>) {
+        let number = if self.heading == Heading::Bitmap { layout(self.class) } else { NAMED };
+        out.extend_from_slice(&number.to_le_bytes());
+        encode_varint(rows.len() as u64, out);
+        for &row in rows {
+            self.encode_row(row as usize, out);
+        }
     }
 
     fn encode_row(&self, row: usize, out: &mut Vec<u8>) {
@@ -144,7 +155,9 @@ impl Cells<'_> {
             Self::Bool(flags) => out.push(flags.value(row).into()),
             Self::Time(times) => encode_varint(zigzag(times.value(row).wrapping_sub(base)), out),
             Self::Id(ids) => put_bytes(ids.value(row), out),
-            Self::Texts(offsets, texts) => put_list(offsets, row, out, |at, out| put_bytes(texts.value(at).as_bytes(), out)),
+            Self::Texts(offsets, texts) => {
+                put_list(offsets, row, out, |at, out| put_bytes(texts.value(at).as_bytes(), out))
+            }
             Self::Int64s(offsets, numbers) => {
                 put_list(offsets, row, out, |at, out| encode_varint(zigzag(numbers.value(at)), out));
             }

@@ -211,7 +211,7 @@ fn events_of_other_classes_keep_everything() {
     );
 }
 
-/// Events that others made of real Zeek records.
+/// Events that others made of real Zeek records; one has comments.
 #[test]
 fn foreign_events_are_read() {
     let directory = format!("{DATA}/ocsf-pairs");
@@ -220,11 +220,12 @@ fn foreign_events_are_read() {
     for path in
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|ext| ext == "ocsf"))
     {
-        let event: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text: String = text.lines().map(|line| line.split("  // ").next().unwrap()).collect();
+        let event: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let row = row_json(&read(&event, ASSIGNED), 0);
-        let has_endpoints = row["class_uid"] != 0;
         assert!(row["time"].as_str().unwrap().starts_with("2024-"), "{}: {row:#?}", path.display());
-        assert!(!has_endpoints || row.contains_key("src_ip"), "{}: {row:#?}", path.display());
+        assert!(row.contains_key("product") && row.contains_key("unmapped"), "{}: {row:#?}", path.display());
         assert!(!row.contains_key("tenant") && !row.contains_key("event_id"));
         read_events += 1;
     }

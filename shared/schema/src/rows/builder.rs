@@ -70,14 +70,14 @@ impl Builder {
             Self::Texts(builder) => builder.append_nulls(count),
             Self::Int64s(builder) => builder.append_nulls(count),
             Self::Ids(builder) => builder.append_nulls(count),
-            Self::Map(builder) => even(builder.append_nulls(count)),
+            Self::Map(builder) => even(&builder.append_nulls(count)),
         }
     }
 
     /// Ends the row of a map whose entries were appended.
     pub(super) fn close_map(&mut self) {
         if let Self::Map(builder) = self {
-            even(builder.append(true));
+            even(&builder.append(true));
         }
     }
 
@@ -107,6 +107,6 @@ impl Builder {
     }
 }
 
-fn even(appended: Result<(), ArrowError>) {
+fn even(appended: &Result<(), ArrowError>) {
     debug_assert!(appended.is_ok(), "keys and values are appended in pairs");
 }

@@ -13,7 +13,7 @@ pub const READ_BYTES: usize = 256 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Counts the bytes read of the file itself, for progress.
-struct Counted {
+pub(super) struct Counted {
     file: File,
     read: Arc<AtomicU64>,
 }
@@ -26,50 +26,56 @@ impl Read for Counted {
     }
 }
 
-enum Unpacked {
-    Plain(Counted),
-    Gzip(Box<MultiGzDecoder<BufReader<Counted>>>),
+enum Unpacked<R> {
+    Plain(R),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
 }
 
 /// The unpacked bytes of a file that were read and not yet used.
-pub(super) struct Content {
-    unpacked: Unpacked,
+pub(super) struct Content<R> {
+    unpacked: Unpacked<R>,
     buffer: Vec<u8>,
     start: usize,
 }
 
-impl Content {
-    /// From the file's beginning: gzip (of any number of members) if its first bytes say so.
-    pub(super) fn new(file: &File, read: Arc<AtomicU64>) -> io::Result<Self> {
+/// Whether these first bytes are those of gzip.
+pub(super) fn is_packed(first: &[u8]) -> bool {
+    first.starts_with(&GZIP_MAGIC)
+}
+
+impl Content<Counted> {
+    /// A file from an offset of its unpacked bytes on, or from their end if it lies beyond. It is gzip (of any number of
+    /// members) if its first bytes say so.
+    pub(super) fn of_file(file: &File, offset: u64, read: Arc<AtomicU64>) -> io::Result<Self> {
         let mut file = file.try_clone()?;
         file.seek(SeekFrom::Start(0))?;
-        let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
-        (&file).take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic)?;
-        file.seek(SeekFrom::Start(0))?;
-        let counted = Counted { file, read };
-        let unpacked = if magic == GZIP_MAGIC {
-            Unpacked::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, counted))))
+        let mut first = Vec::with_capacity(GZIP_MAGIC.len());
+        (&file).take(GZIP_MAGIC.len() as u64).read_to_end(&mut first)?;
+        let packed = is_packed(&first);
+        file.seek(SeekFrom::Start(if packed { 0 } else { offset }))?;
+        read.fetch_add(if packed { 0 } else { offset }, Ordering::Relaxed);
+        let mut content = Self::new(Counted { file, read }, packed);
+        if let Unpacked::Gzip(decoder) = &mut content.unpacked {
+            io::copy(&mut decoder.take(offset), &mut io::sink())?;
+        }
+        Ok(content)
+    }
+}
+
+impl<R: Read> Content<R> {
+    /// What a reader gives from now on.
+    pub(super) fn new(reader: R, packed: bool) -> Self {
+        let unpacked = if packed {
+            Unpacked::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, reader))))
         } else {
-            Unpacked::Plain(counted)
+            Unpacked::Plain(reader)
         };
-        Ok(Self { unpacked, buffer: Vec::new(), start: 0 })
+        Self { unpacked, buffer: Vec::new(), start: 0 }
     }
 
     /// Whether it is packed: then it is complete and does not grow.
     pub(super) fn is_packed(&self) -> bool {
         matches!(self.unpacked, Unpacked::Gzip(_))
-    }
-
-    /// Goes to an offset of the unpacked bytes, or to their end if it lies beyond. Only at the beginning.
-    pub(super) fn skip_to(&mut self, offset: u64) -> io::Result<()> {
-        match &mut self.unpacked {
-            Unpacked::Plain(counted) => {
-                counted.file.seek(SeekFrom::Start(offset))?;
-                counted.read.fetch_add(offset, Ordering::Relaxed);
-                Ok(())
-            }
-            Unpacked::Gzip(decoder) => io::copy(&mut decoder.take(offset), &mut io::sink()).map(|_| ()),
-        }
     }
 
     /// What was read and not used.
@@ -89,7 +95,7 @@ impl Content {
         let held = self.buffer.len();
         self.buffer.resize(held + READ_BYTES, 0);
         let read = match &mut self.unpacked {
-            Unpacked::Plain(counted) => counted.read(&mut self.buffer[held..]),
+            Unpacked::Plain(reader) => reader.read(&mut self.buffer[held..]),
             Unpacked::Gzip(decoder) => decoder.read(&mut self.buffer[held..]),
         };
         self.buffer.truncate(held + read.as_ref().copied().unwrap_or_default());

@@ -46,7 +46,7 @@ pub enum FindError {
     },
 }
 
-fn unreadable(path: &Path, reason: impl ToString) -> FindError {
+fn unreadable(path: &Path, reason: &impl ToString) -> FindError {
     FindError::Unreadable { path: path.display().to_string(), reason: reason.to_string() }
 }
 
@@ -55,11 +55,11 @@ fn unreadable(path: &Path, reason: impl ToString) -> FindError {
 /// # Errors
 /// If a path means none, or cannot be read.
 pub fn find(paths: &[String], format: &Format) -> Result<Vec<Found>, FindError> {
-    let mut search = Search { format, found: Vec::new(), seen: HashSet::new() };
+    let mut search = Search { format, found: Vec::new(), seen: HashSet::new(), matched: 0 };
     for path in paths {
-        let before = search.found.len() + search.seen.len();
+        let before = search.matched;
         search.expand(path)?;
-        if search.found.len() + search.seen.len() == before {
+        if search.matched == before {
             let endings = format.endings.join(", ");
             return Err(FindError::Nothing { path: path.clone(), kind: format.kind, endings });
         }
@@ -77,6 +77,8 @@ struct Search<'a> {
     format: &'a Format,
     found: Vec<Found>,
     seen: HashSet<(u64, u64)>,
+    /// Files that were meant, the same one any number of times.
+    matched: usize,
 }
 
 impl Search<'_> {
@@ -87,12 +89,12 @@ impl Search<'_> {
             Ok(metadata) => self.add(path.to_owned(), metadata),
             Err(_) if text.contains(['*', '?', '[']) => self.glob(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(FindError::Missing(text.to_owned())),
-            Err(error) => Err(unreadable(path, error)),
+            Err(error) => Err(unreadable(path, &error)),
         }
     }
 
     fn glob(&mut self, pattern: &str) -> Result<(), FindError> {
-        let paths = glob::glob(pattern).map_err(|error| unreadable(Path::new(pattern), error))?;
+        let paths = glob::glob(pattern).map_err(|error| unreadable(Path::new(pattern), &error))?;
         for path in paths {
             let path = path.map_err(|error| unreadable(error.path(), error.error()))?;
             match path.metadata() {
@@ -108,8 +110,8 @@ impl Search<'_> {
         let mut open = vec![root];
         self.seen.insert((metadata.dev(), metadata.ino()));
         while let Some(directory) = open.pop() {
-            for entry in directory.read_dir().map_err(|error| unreadable(&directory, error))? {
-                let path = entry.map_err(|error| unreadable(&directory, error))?.path();
+            for entry in directory.read_dir().map_err(|error| unreadable(&directory, &error))? {
+                let path = entry.map_err(|error| unreadable(&directory, &error))?.path();
                 let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
                 let Ok(metadata) = path.metadata() else { continue };
                 if name.starts_with('.') {
@@ -133,8 +135,9 @@ impl Search<'_> {
 
     fn add(&mut self, path: PathBuf, metadata: Metadata) -> Result<(), FindError> {
         if !metadata.is_file() {
-            return Err(unreadable(&path, "no regular file"));
+            return Err(unreadable(&path, &"no regular file"));
         }
+        self.matched += 1;
         if self.seen.insert((metadata.dev(), metadata.ino())) {
             if self.found.len() >= MAX_FILES {
                 return Err(FindError::TooMany);

@@ -7,10 +7,8 @@ mod reader;
 mod tail;
 mod take_in;
 
-use std::collections::HashSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use atalaya_chassis::Shutdown;
@@ -28,7 +26,7 @@ use crate::telemetry;
 pub use content::READ_BYTES;
 pub use cutter::{Cutter, Taken};
 pub use find::{FindError, find};
-pub use reader::ReadError;
+pub use reader::{ReadError, cuts_of};
 pub use take_in::{Batch, Progress, take_in};
 
 /// Files of one source or replay at most.
@@ -42,22 +40,17 @@ pub(crate) struct Source {
     pub(crate) scope: Scope,
 }
 
-/// Takes a configured source in until the drain is asked for, or until it has no more to give. `left_open` are the
-/// names of the inputs that an earlier run did not close.
-pub(crate) async fn run(
-    source: Source,
-    intake: Intake,
-    left_open: Arc<HashSet<String>>,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    if source.file.tail { tail::run(source, intake, left_open, shutdown).await } else { once(source, intake, shutdown).await }
+/// Takes a configured source in until the drain is asked for, or until it has no more to give.
+pub(crate) async fn run(source: Source, intake: Intake, shutdown: Shutdown) -> anyhow::Result<()> {
+    if source.file.tail { tail::run(source, intake, shutdown).await } else { once(source, intake, shutdown).await }
 }
 
 /// The files that are there now, as one backfill; those that were read to their end before are passed over.
 async fn once(source: Source, intake: Intake, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut files = Vec::new();
     for file in find::find_in_background(vec![source.file.path.clone()], source.format).await? {
-        if FileMark::stored(&intake, &source.scope, &file.path).await? != Some(FileMark::of(&file.metadata)) {
+        let mark = FileMark::of(&file.metadata);
+        if mark.stored(&intake, &source.scope).await? != Some(mark) {
             files.push(file);
         }
     }
@@ -89,39 +82,44 @@ impl Source {
     }
 }
 
-/// A file as it stood when it had been read to its end: unchanged, it need not be opened again.
+/// A file as it stood when it had been read to its end: unchanged, under whatever name, it need not be opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FileMark {
     device: u64,
     inode: u64,
-    bytes: u64,
+    /// None while it is being read.
+    bytes: Option<u64>,
     modified_ns: i64,
 }
 
 impl FileMark {
     fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
-        }
+        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        Self { device: metadata.dev(), inode: metadata.ino(), bytes: Some(metadata.len()), modified_ns }
     }
 
-    /// What is remembered of the file at a path.
-    async fn stored(intake: &Intake, scope: &Scope, path: &Path) -> Result<Option<Self>, SpoolError> {
-        let value = intake.note(FILES, &scope.key(path.as_os_str().as_encoded_bytes())).await?;
-        Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+    fn id(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
 
-    /// Whether both are of one file, however it stood.
-    fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+    fn key(&self, scope: &Scope) -> String {
+        scope.key(&[self.device.to_le_bytes(), self.inode.to_le_bytes()].concat())
     }
 
-    /// To be written when an input of this file is closed.
-    fn note(&self, scope: &Scope, path: &Path) -> Note {
+    /// What is remembered of the same file.
+    async fn stored(&self, intake: &Intake, scope: &Scope) -> Result<Option<Self>, SpoolError> {
+        let value = intake.note(FILES, &self.key(scope)).await?;
+        Ok(value.and_then(|value| serde_json::from_slice(&value).ok()).filter(|mark: &Self| mark.id() == self.id()))
+    }
+
+    /// To be written with the first records of the file: from then on, what is known of it is its source's own.
+    fn begun(self, scope: &Scope) -> Note {
+        Self { bytes: None, ..self }.note(scope)
+    }
+
+    /// To be written when its input is closed.
+    fn note(&self, scope: &Scope) -> Note {
         let value = serde_json::to_vec(self).ok().map(Bytes::from);
-        Note { bucket: FILES, key: scope.key(path.as_os_str().as_encoded_bytes()), value }
+        Note { bucket: FILES, key: self.key(scope), value }
     }
 }

@@ -1,12 +1,12 @@
 //! Reads one file: first as far as it is known, then cut by cut. Blocking; runs on threads of its own.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::content::Content;
+use super::content::{Content, Counted, is_packed};
 use super::cutter::{Cutter, Taken};
 use crate::admission::{Continuation, Digest, Follow, Follower, Scope};
 use crate::cut::Cut;
@@ -42,7 +42,7 @@ pub(super) type Give<'a> = dyn FnMut(Cut) -> bool + 'a;
 pub(super) struct FileReader {
     path: PathBuf,
     file: File,
-    content: Content,
+    content: Content<Counted>,
     cutter: Cutter,
     whole: bool,
 }
@@ -60,15 +60,15 @@ impl FileReader {
     ) -> Result<(Self, u64), ReadError> {
         let fail = |reason: String| file_error(path, 0, 0, reason);
         let file = File::open(path).map_err(|error| fail(error.to_string()))?;
-        let mut content = Content::new(&file, Arc::default()).map_err(|error| fail(error.to_string()))?;
+        let mut content = Content::of_file(&file, 0, Arc::default()).map_err(|error| fail(error.to_string()))?;
         let whole = whole || content.is_packed();
         let mut follower = Follower::new(scope, (format.splitter)(path));
         // A file that breaks off may still be known as far as it goes: reading on from there will meet the same error.
         follow(&mut follower, &mut content, whole, ask).map_err(fail)?;
         let known = follower.known();
         let records = known.records;
-        let mut content = Content::new(&file, Arc::clone(read)).map_err(|error| fail(error.to_string()))?;
-        content.skip_to(known.trail.offset()).map_err(|error| fail(error.to_string()))?;
+        let content = Content::of_file(&file, known.trail.offset(), Arc::clone(read));
+        let content = content.map_err(|error| fail(error.to_string()))?;
         Ok((Self { path: path.to_owned(), file, content, cutter: Cutter::new(known), whole }, records))
     }
 
@@ -96,49 +96,14 @@ impl FileReader {
     /// too long are named by `too_long`.
     pub(super) fn burst(&mut self, give: &mut Give<'_>, too_long: &mut dyn FnMut(u64)) -> Result<u64, ReadError> {
         let begun = self.cutter.offset();
-        let mut ended = false;
-        loop {
-            let taken = self.cutter.take(self.content.bytes(), ended);
-            self.cutter.too_long().into_iter().for_each(&mut *too_long);
-            match taken {
-                Taken::Cut(used, cut) => {
-                    self.content.consume(used);
-                    self.give(*cut, give)?;
-                }
-                Taken::More(used) => {
-                    self.content.consume(used);
-                    match self.content.fill() {
-                        Ok(true) => {}
-                        Ok(false) if self.whole && !ended => ended = true,
-                        Ok(false) => break,
-                        Err(error) => {
-                            self.flush(give)?;
-                            return Err(self.error(&error));
-                        }
-                    }
-                }
-            }
-        }
-        self.flush(give)?;
+        let Self { content, cutter, whole, .. } = self;
+        let outcome = cut_up(content, cutter, *whole, give, too_long);
         self.content.rest();
-        Ok(self.cutter.offset() - begun)
-    }
-
-    fn flush(&mut self, give: &mut Give<'_>) -> Result<(), ReadError> {
-        self.cutter.flush().map_or(Ok(()), |cut| self.give(cut, give))
-    }
-
-    fn give(&self, cut: Cut, give: &mut Give<'_>) -> Result<(), ReadError> {
-        if give(cut) { Ok(()) } else { Err(ReadError::Stopped(self.path.display().to_string())) }
-    }
-
-    fn error(&self, error: &io::Error) -> ReadError {
-        let reason = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the gzip data breaks off: the file is truncated".to_owned(),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("the gzip data is damaged: {error}"),
-            _ => error.to_string(),
-        };
-        file_error(&self.path, self.cutter.line(), self.cutter.offset(), reason)
+        match outcome {
+            Ok(()) => Ok(self.cutter.offset() - begun),
+            Err(Ended::Stopped) => Err(ReadError::Stopped(self.path.display().to_string())),
+            Err(Ended::Broken(reason)) => Err(file_error(&self.path, self.cutter.line(), self.cutter.offset(), reason)),
+        }
     }
 }
 
@@ -146,8 +111,84 @@ fn file_error(path: &Path, line: u64, offset: u64, reason: String) -> ReadError 
     ReadError::File { path: path.display().to_string(), line, offset, reason }
 }
 
+/// Why content was not read to its end.
+enum Ended {
+    Stopped,
+    Broken(String),
+}
+
+/// Reads what there is of the content. If it breaks, whole lines before are given away all the same.
+fn cut_up<R: Read>(
+    content: &mut Content<R>,
+    cutter: &mut Cutter,
+    whole: bool,
+    give: &mut Give<'_>,
+    too_long: &mut dyn FnMut(u64),
+) -> Result<(), Ended> {
+    let (mut ended, mut broken) = (false, None);
+    loop {
+        let taken = cutter.take(content.bytes(), ended);
+        cutter.too_long().into_iter().for_each(&mut *too_long);
+        match taken {
+            Taken::Cut(used, cut) => {
+                content.consume(used);
+                if !give(*cut) {
+                    return Err(Ended::Stopped);
+                }
+            }
+            Taken::More(used) => {
+                content.consume(used);
+                match content.fill() {
+                    Ok(true) => {}
+                    Ok(false) if whole && !ended => ended = true,
+                    Ok(false) => break,
+                    Err(error) => {
+                        broken = Some(reason(&error));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    if !cutter.flush().is_none_or(give) {
+        return Err(Ended::Stopped);
+    }
+    broken.map_or(Ok(()), |reason| Err(Ended::Broken(reason)))
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the gzip data breaks off: the file is truncated".to_owned(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("the gzip data is damaged: {error}"),
+        _ => error.to_string(),
+    }
+}
+
+/// The cuts of a whole file's bytes, packed or not, and why it breaks off if it does. Pure: what a fuzz target calls.
+#[must_use]
+pub fn cuts_of(format: &Format, path: &Path, bytes: &[u8]) -> (Vec<Cut>, Option<String>) {
+    let known = Follower::new(&Scope::new(format.kind, ""), (format.splitter)(path)).known();
+    let mut content = Content::new(bytes, is_packed(bytes));
+    let mut cuts = Vec::new();
+    let mut give = |cut| {
+        cuts.push(cut);
+        true
+    };
+    let outcome = cut_up(&mut content, &mut Cutter::new(known), true, &mut give, &mut |_| {});
+    let broken = match outcome {
+        Err(Ended::Broken(reason)) => Some(reason),
+        Ok(()) | Err(Ended::Stopped) => None,
+    };
+    (cuts, broken)
+}
+
 /// Reads as far as the content is known. An error of the content ends it like the content's end.
-fn follow(follower: &mut Follower, content: &mut Content, whole: bool, ask: &mut Ask<'_>) -> Result<(), String> {
+fn follow<R: Read>(
+    follower: &mut Follower,
+    content: &mut Content<R>,
+    whole: bool,
+    ask: &mut Ask<'_>,
+) -> Result<(), String> {
     let mut ended = false;
     loop {
         match follower.take(content.bytes(), ended) {
@@ -164,6 +205,49 @@ fn follow(follower: &mut Follower, content: &mut Content, whole: bool, ask: &mut
                     Ok(false) | Err(_) => return Ok(()),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sources;
+
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn records(bytes: &[u8]) -> (usize, Option<String>) {
+        let (cuts, broken) = cuts_of(sources::format("zeek").unwrap(), Path::new("dns.log"), bytes);
+        (cuts.iter().map(Cut::records).sum(), broken)
+    }
+
+    #[test]
+    fn members_of_gzip_are_one_file_and_damage_is_named() {
+        let log = "record\n".repeat(10_000);
+        let mut two = packed(log.as_bytes());
+        two.extend(packed(log.as_bytes()));
+        assert_eq!(records(&two), (20_000, None));
+        let (found, broken) = records(&two[..two.len() - 9]);
+        assert!((10_000..=20_000).contains(&found), "{found}");
+        assert_eq!(broken.as_deref(), Some("the gzip data breaks off: the file is truncated"));
+        let middle = two.len() / 4;
+        two[middle] ^= 0xff;
+        assert!(records(&two).1.is_some_and(|reason| reason.starts_with("the gzip data is damaged")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_the_same_packed_or_not(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assume!(!is_packed(&bytes));
+            prop_assert_eq!(records(&bytes), records(&packed(&bytes)));
         }
     }
 }

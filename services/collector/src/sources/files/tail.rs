@@ -4,6 +4,7 @@
 //! another. A packed file is complete, and is read once. A file that was rewritten shorter begins anew; one that was
 //! rewritten to the same or a greater length between two looks cannot be told from one that grew.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ use crate::telemetry;
 /// Files of one source that are followed at the same time.
 const MAX_FOLLOWED: usize = 4_096;
 
+/// A file with fewer bytes is not looked into yet.
+const MIN_BYTES: u64 = 2;
+
 /// Pause between two searches for new files, milliseconds.
 const FIND_PAUSE_MS: u64 = 500;
 
@@ -44,12 +48,7 @@ const ROTATED_MS: u64 = 2_000;
 type FileId = (u64, u64);
 
 /// Follows everything that the source's path means, until the drain is asked for.
-pub(super) async fn run(
-    source: Source,
-    intake: Intake,
-    left_open: Arc<HashSet<String>>,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
+pub(super) async fn run(source: Source, intake: Intake, shutdown: Shutdown) -> anyhow::Result<()> {
     let source = Arc::new(source);
     let (mut followed, mut done) = (HashSet::<FileId>::new(), HashMap::<FileId, FileMark>::new());
     let mut files = JoinSet::new();
@@ -68,18 +67,20 @@ pub(super) async fn run(
         };
         for file in found {
             let mark = FileMark::of(&file.metadata);
-            let id = (mark.device, mark.inode);
+            let id = mark.id();
+            // Whether a file is packed shows in its first bytes.
+            if file.metadata.len() < MIN_BYTES {
+                continue;
+            }
             if followed.len() >= MAX_FOLLOWED || followed.contains(&id) || done.get(&id) == Some(&mark) {
                 continue;
             }
-            let stored = FileMark::stored(&intake, &source.scope, &file.path).await?;
+            let stored = mark.stored(&intake, &source.scope).await?;
             if stored == Some(mark) {
                 done.insert(id, mark);
                 continue;
             }
-            let again = done.contains_key(&id)
-                || stored.is_some_and(|stored| stored.is_same_file(&mark))
-                || left_open.contains(&file.path.display().to_string());
+            let again = stored.is_some();
             let following = Following::new(&source, &intake, file, again, &shutdown);
             followed.insert(id);
             files.spawn(async move { (id, following.run().await) });
@@ -102,6 +103,7 @@ struct Following {
     source: Arc<Source>,
     intake: Intake,
     path: PathBuf,
+    mark: FileMark,
     /// Whether this source has read of this file before: what is known of it is then its own, and not counted again.
     again: bool,
     shutdown: Shutdown,
@@ -125,17 +127,16 @@ enum Standing {
 impl Following {
     fn new(source: &Arc<Source>, intake: &Intake, file: Found, again: bool, shutdown: &Shutdown) -> Self {
         let (source, intake, shutdown) = (Arc::clone(source), intake.clone(), shutdown.clone());
-        Self { source, intake, path: file.path, again, shutdown }
+        Self { source, intake, path: file.path, mark: FileMark::of(&file.metadata), again, shutdown }
     }
 
     /// Follows it to its end, and says how it stood there; none if there is more to read of it.
     async fn run(self) -> Option<FileMark> {
-        let mark = FileMark::of(&std::fs::metadata(&self.path).ok()?);
         let mut place = match self.open().await {
             Ok(reading) => Some(reading),
             Err(error) => {
                 telemetry::file_failed(&self.source.file.name, &error);
-                return Some(mark);
+                return Some(self.mark);
             }
         };
         let (outcome, mark) = self.follow(&mut place).await;
@@ -148,7 +149,7 @@ impl Following {
             }
         };
         let Some(input) = place.and_then(|reading| reading.input) else { return mark };
-        let note = mark.filter(|_| outcome.is_ok()).map(|mark| mark.note(&self.source.scope, &self.path));
+        let note = mark.filter(|_| outcome.is_ok()).map(|mark| mark.note(&self.source.scope));
         // If the spool has failed, the collector ends, and the next start closes the input.
         let _ = input.close(note.into_iter().collect()).await;
         mark
@@ -157,7 +158,7 @@ impl Following {
     async fn open(&self) -> Result<Reading, ReadError> {
         let (source, intake, path) = (Arc::clone(&self.source), self.intake.clone(), self.path.clone());
         let runtime = Handle::current();
-        let permit = self.intake.reader().await;
+        let permit = self.intake.followed_reader().await;
         let job = move || {
             let _permit = permit;
             let mut ask = |anchor| runtime.block_on(intake.continuations(anchor)).map_err(|error| error.to_string());
@@ -168,7 +169,9 @@ impl Following {
         let mut reading = Reading { reader, input: None };
         if known > 0 && !self.again {
             let input = self.intake.open(self.stamp()).await.map_err(|_| stopped())?;
-            let _receipt = input.take(Cut::of_known(known, now_us())).await.map_err(|_| stopped())?;
+            let mut cut = Cut::of_known(known, now_us());
+            cut.note(self.mark.begun(&self.source.scope));
+            let _receipt = input.take(cut).await.map_err(|_| stopped())?;
             reading.input = Some(input);
         }
         Ok(reading)
@@ -187,7 +190,7 @@ impl Following {
             let Some(reading) = place.as_mut() else { return (Ok(()), None) };
             let Ok(metadata) = reading.reader.file().metadata() else { return (Ok(()), None) };
             let mark = FileMark::of(&metadata);
-            let standing = self.standing(&reading.reader, mark.bytes);
+            let standing = self.standing(&reading.reader, &mark);
             if standing == Standing::Truncated {
                 return (Ok(()), None);
             }
@@ -195,7 +198,7 @@ impl Following {
                 reading.reader.complete();
             }
             let last = reading.reader.is_whole();
-            if first || last || standing == Standing::Grown || mark.bytes > reading.reader.offset() {
+            if first || last || standing == Standing::Grown {
                 match self.burst(place).await {
                     Ok(0) => {}
                     Ok(_) => (grown, beat) = (Instant::now(), Instant::now()),
@@ -217,7 +220,7 @@ impl Following {
             let growing = grown.elapsed() < Duration::from_millis(GROWING_MS);
             let pause_ms = if growing { GROWING_PAUSE_MS } else { RESTING_PAUSE_MS };
             if self.shutdown.unless_requested(tokio::time::sleep(Duration::from_millis(pause_ms))).await.is_none() {
-                return (Ok(()), (mark.bytes == self.read_of(place)).then_some(mark));
+                return (Ok(()), (mark.bytes == Some(self.read_of(place))).then_some(mark));
             }
         }
     }
@@ -226,13 +229,12 @@ impl Following {
         place.as_ref().map_or(0, |reading| reading.reader.offset())
     }
 
-    fn standing(&self, reader: &FileReader, bytes: u64) -> Standing {
-        let named = std::fs::metadata(&self.path).ok().map(|metadata| FileMark::of(&metadata));
-        let own = reader.file().metadata().ok().map(|metadata| FileMark::of(&metadata));
-        match (named, own) {
-            _ if !reader.is_whole() && bytes < reader.offset() => Standing::Truncated,
-            _ if bytes > reader.offset() => Standing::Grown,
-            (Some(named), Some(own)) if named.is_same_file(&own) => Standing::Resting,
+    fn standing(&self, reader: &FileReader, mark: &FileMark) -> Standing {
+        let named = std::fs::metadata(&self.path).ok().map(|metadata| FileMark::of(&metadata).id());
+        match mark.bytes.cmp(&Some(reader.offset())) {
+            Ordering::Less if !reader.is_whole() => Standing::Truncated,
+            Ordering::Greater => Standing::Grown,
+            _ if named == Some(mark.id()) => Standing::Resting,
             _ => Standing::Nameless,
         }
     }
@@ -242,7 +244,8 @@ impl Following {
         let Some(mut reading) = place.take() else { return Ok(0) };
         let (intake, stamp, shutdown) = (self.intake.clone(), self.stamp(), self.shutdown.clone());
         let (runtime, path) = (Handle::current(), self.path.clone());
-        let permit = self.intake.reader().await;
+        let begun = self.mark.begun(&self.source.scope);
+        let permit = self.intake.followed_reader().await;
         let job = move || {
             let _permit = permit;
             let source = stamp.source.clone();
@@ -251,11 +254,12 @@ impl Following {
                 cut.received_time_us = now_us();
                 let given = runtime.block_on(async {
                     if input.is_none() {
-                        *input = Some(intake.open(stamp.clone()).await.ok()?);
+                        *input = Some(shutdown.unless_requested(intake.open(stamp.clone())).await?.ok()?);
+                        cut.note(begun.clone());
                     }
-                    input.as_ref()?.take(cut).await.ok()
+                    shutdown.unless_requested(input.as_ref()?.take(cut)).await?.ok()
                 });
-                given.is_some() && !shutdown.is_requested()
+                given.is_some()
             };
             let used = reader.burst(&mut give, &mut |line| telemetry::record_too_long(&source, &path, line));
             (reading, used)

@@ -11,9 +11,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
+use super::FileMark;
 use super::find::Found;
 use super::reader::{FileReader, ReadError};
-use super::FileMark;
 use crate::admission::Scope;
 use crate::cut::{Cut, Stamp};
 use crate::inputs::Closing;
@@ -104,14 +104,13 @@ pub async fn take_in(
     });
     let scope = reading.scope;
     let inputs = open(files, &stamp, intake).await?;
-    let mut reads = stream::iter(inputs)
-        .map(|(file, input)| read(Arc::clone(&reading), file, input))
-        .buffer_unordered(READING);
+    let mut reads =
+        stream::iter(inputs).map(|(file, input)| read(Arc::clone(&reading), file, input)).buffer_unordered(READING);
     let (mut closing, mut errors, mut untold) = (Closing::default(), Vec::new(), 0);
     while let Some(read) = reads.next().await {
         let Read { file, input, outcome, claim } = read?;
         let notes = match outcome {
-            Ok(()) if mark => vec![FileMark::of(&file.metadata).note(&scope, &file.path)],
+            Ok(()) if mark => vec![FileMark::of(&file.metadata).note(&scope)],
             Ok(()) => Vec::new(),
             Err(error) if errors.len() < MAX_ERRORS => {
                 errors.push(error.to_string());
@@ -153,7 +152,7 @@ struct Read {
 }
 
 async fn read(reading: Arc<Reading>, file: Found, input: Input) -> Result<Read, SpoolError> {
-    let permit = reading.intake.reader().await;
+    let permit = reading.intake.whole_reader().await;
     let job = move || {
         let mut claim = None;
         let outcome = reading.read(&file.path, &input, &mut claim);
@@ -179,7 +178,8 @@ impl Reading {
         let mut give = |mut cut: Cut| {
             cut.received_time_us = now_us();
             let counts = cut.counts();
-            let given = !self.stop.is_requested() && self.runtime.block_on(input.take(cut)).is_ok();
+            let taken = self.runtime.block_on(self.stop.unless_requested(input.take(cut)));
+            let given = taken.is_some_and(|taken| taken.is_ok());
             if given {
                 self.progress.add(&counts);
             }

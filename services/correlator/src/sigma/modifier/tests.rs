@@ -80,9 +80,13 @@ fn what_is_not_understood_is_refused() {
         let error = Modifiers::parse(modifiers).unwrap_err();
         assert!(error.contains(reason), "{modifiers}: {error}");
     }
-    for (modifiers, wanted) in
-        [("cidr", json!("10.0.0.0/40")), ("re", json!("(")), ("lt", json!("x")), ("contains", json!(null)), ("", json!([1]))]
-    {
+    for (modifiers, wanted) in [
+        ("cidr", json!("10.0.0.0/40")),
+        ("re", json!("(")),
+        ("lt", json!("x")),
+        ("contains", json!(null)),
+        ("", json!([1])),
+    ] {
         assert!(Modifiers::parse(modifiers).unwrap().tests(&wanted).is_err(), "{modifiers} {wanted}");
     }
 }

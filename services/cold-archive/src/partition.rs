@@ -1,0 +1,257 @@
+//! One partition of EVT or ALERT: lease, floor, and a reader that hands its messages on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use atalaya_archive::{Feed, Scope};
+use atalaya_bus::{
+    Bucket, Bus, BusError, ChainCheck, Filter, FloorEntry, Floors, Kind, Lease, Message, Position, Reader, Stream,
+    verify_position,
+};
+use atalaya_chassis::Shutdown;
+use atalaya_model::{Alert, Books, Counts, LIVE_DOMAIN};
+use atalaya_proto::alert_v1::Alerts;
+use atalaya_proto::raw_v1::{Entry, RawHeader};
+use atalaya_schema::batch_of;
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::buffer::Taken;
+use crate::{findings, telemetry};
+
+/// This reader's name in bucket `floors` and in leases.
+const READER: &str = "archive";
+
+/// Pause before a partition that failed is taken again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Pause before a partition with a hole or an unreadable message is tried again: somebody has to repair it.
+const DAMAGED_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What a partition tells the worker.
+pub(crate) enum Event {
+    /// It is held and read from its floor. Dropping `keep` makes it start over.
+    Opened { scope: Scope, generation: u64, floor: FloorEntry, keep: oneshot::Sender<()> },
+    /// Its next message.
+    Message { scope: Scope, generation: u64, taken: Taken },
+    /// It is no longer held.
+    Closed { scope: Scope, generation: u64 },
+}
+
+/// What all partitions share.
+pub(crate) struct Shared {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) floors: Floors,
+    pub(crate) leases: Arc<dyn Bucket>,
+    pub(crate) holder: String,
+    pub(crate) lease: Duration,
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Nothing more is read.
+    pub(crate) drain: Shutdown,
+    /// Everything read is flushed: leases are given back.
+    pub(crate) done: Shutdown,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    /// Somebody has to look.
+    #[error(transparent)]
+    Damaged(anyhow::Error),
+    /// It may work next time.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl From<BusError> for ReadError {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::Damaged { .. } | BusError::Mismatch(_) | BusError::Gap { .. } => Self::Damaged(error.into()),
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+enum Ended {
+    Done,
+    LeaseLost,
+    StartOver,
+}
+
+/// One partition.
+pub(crate) struct Partition {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stream: Stream,
+    pub(crate) number: u16,
+}
+
+impl Partition {
+    /// Takes it whenever it is free, and reads it, until the drain is over.
+    pub(crate) async fn serve(self) {
+        let drain = self.shared.drain.clone();
+        let mut generation = 0;
+        while let Some(mut lease) = drain.unless_requested(self.take()).await {
+            generation += 1;
+            let ended = self.hold(&mut lease, generation).await;
+            let pause = match ended {
+                Ok(Ended::Done | Ended::StartOver) => Duration::ZERO,
+                Ok(Ended::LeaseLost) => RETRY_AFTER,
+                Err(ReadError::Failed(error)) => {
+                    telemetry::partition_failed(self.stream, self.number, &error);
+                    RETRY_AFTER
+                }
+                Err(ReadError::Damaged(error)) => {
+                    telemetry::partition_damaged(self.stream, self.number, &error);
+                    DAMAGED_RETRY_AFTER
+                }
+            };
+            // A lease that is not given back runs out by itself.
+            let _ = lease.release().await;
+            drain.unless_requested(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// Waits until nobody else holds it.
+    async fn take(&self) -> Lease {
+        let name = format!("{}.{}.{READER}", self.stream.name().to_lowercase(), self.number);
+        let Shared { leases, holder, lease, .. } = self.shared.as_ref();
+        loop {
+            match Lease::acquire(Arc::clone(leases), &name, holder, *lease).await {
+                Ok(Some(lease)) => return lease,
+                Ok(None) => {}
+                Err(error) => telemetry::partition_failed(self.stream, self.number, &error.into()),
+            }
+            tokio::time::sleep(*lease / 3).await;
+        }
+    }
+
+    async fn hold(&self, lease: &mut Lease, generation: u64) -> Result<Ended, ReadError> {
+        let bus = self.shared.bus.as_ref();
+        let number = self.number.to_string();
+        let floor = self.shared.floors.hold(self.stream, READER, &number).await.context("floor")?;
+        let after = floor.floor().map(|floor| floor.position.clone()).unwrap_or_default();
+        verify_position(bus, self.stream, &after).await?;
+        let incarnation = bus.info(self.stream).await?.incarnation;
+        let feed = if self.stream == Stream::Alert { Feed::Alert } else { Feed::Evt };
+        let scope = Scope { feed, incarnation, partition: self.number };
+        let filter = match feed {
+            Feed::Evt => format!("evt.{number}.>"),
+            Feed::Alert => format!("alert.{number}"),
+        };
+        let filter = Filter::new(&filter).context("filter")?;
+        let reader = bus.read(self.stream, &filter, after.sequence).await?;
+        let (keep, kept) = oneshot::channel();
+        let opened = Event::Opened { scope, generation, floor, keep };
+        self.shared.events.send(opened).await.context("the worker is gone")?;
+        telemetry::partition_taken(self.stream, self.number, after.sequence);
+        let ended =
+            self.read(lease, reader, kept, Reading { scope, generation, chain: ChainCheck::new(after.sequence) });
+        let ended = ended.await;
+        telemetry::partition_left(self.stream, self.number);
+        // Nobody listens any more once the worker has ended.
+        let _ = self.shared.events.send(Event::Closed { scope, generation }).await;
+        ended
+    }
+
+    async fn read(
+        &self,
+        lease: &mut Lease,
+        mut reader: Box<dyn Reader>,
+        mut kept: oneshot::Receiver<()>,
+        mut reading: Reading,
+    ) -> Result<Ended, ReadError> {
+        let Shared { events, drain, done, lease: ttl, .. } = self.shared.as_ref();
+        let mut renew = tokio::time::interval(*ttl / 3);
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting: Option<Event> = None;
+        let mut damaged_at: Option<Instant> = None;
+        loop {
+            let reads = waiting.is_none() && damaged_at.is_none() && !drain.is_requested();
+            let again = damaged_at.map(|at| at + DAMAGED_RETRY_AFTER);
+            tokio::select! {
+                () = done.requested() => return Ok(Ended::Done),
+                _ = &mut kept => return Ok(Ended::StartOver),
+                _ = renew.tick() => {
+                    if !lease.renew().await.context("lease")? {
+                        return Ok(Ended::LeaseLost);
+                    }
+                }
+                permit = events.reserve(), if waiting.is_some() => {
+                    let permit = permit.context("the worker is gone")?;
+                    if let Some(event) = waiting.take() {
+                        permit.send(event);
+                    }
+                }
+                message = reader.next(), if reads => {
+                    match message.map_err(ReadError::from).and_then(|message| reading.next(&message)) {
+                        Ok(event) => waiting = Some(event),
+                        Err(ReadError::Damaged(error)) => {
+                            // What was read before it is archived meanwhile.
+                            telemetry::partition_damaged(self.stream, self.number, &error);
+                            damaged_at = Some(Instant::now());
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    return Ok(Ended::StartOver);
+                }
+                () = drain.requested(), if reads => {}
+            }
+        }
+    }
+}
+
+/// Where a reader stands.
+struct Reading {
+    scope: Scope,
+    generation: u64,
+    chain: ChainCheck,
+}
+
+impl Reading {
+    fn next(&mut self, message: &Message) -> Result<Event, ReadError> {
+        self.chain.check(message)?;
+        let unreadable = |error: anyhow::Error| {
+            ReadError::Damaged(error.context(format!("{} {} on {}", message.stream, message.sequence, message.subject)))
+        };
+        let taken = match self.scope.feed {
+            Feed::Evt => events_of(message, self.scope.incarnation),
+            Feed::Alert => alerts_of(message, self.scope.incarnation),
+        };
+        Ok(Event::Message { scope: self.scope, generation: self.generation, taken: taken.map_err(unreadable)? })
+    }
+}
+
+fn position(message: &Message, incarnation: u64) -> Position {
+    Position { incarnation, sequence: message.sequence, id: message.headers.id.clone() }
+}
+
+fn events_of(message: &Message, incarnation: u64) -> anyhow::Result<Taken> {
+    let mut books = Books::default();
+    for (key, counts) in message.headers.books.iter().filter(|(_, counts)| counts.events > 0) {
+        books.add(key, Counts { archived: counts.events, ..Counts::default() });
+    }
+    let mut taken = Taken { position: position(message, incarnation), books, events: None, closes: false };
+    match message.headers.kind {
+        Kind::Data => taken.events = Some(batch_of(message.decoded.as_ref(), &message.body)?),
+        Kind::Input => {
+            let header = RawHeader::decode(message.body.clone())?;
+            taken.closes = header.entry() == Entry::Close && header.domain != LIVE_DOMAIN;
+        }
+        Kind::Mark => {}
+    }
+    Ok(taken)
+}
+
+fn alerts_of(message: &Message, incarnation: u64) -> anyhow::Result<Taken> {
+    let position = position(message, incarnation);
+    let mut taken = Taken { position, books: Books::default(), events: None, closes: false };
+    if message.headers.kind == Kind::Data {
+        let alerts = Alerts::decode(message.body.clone())?.alerts.into_iter().map(Alert::try_from);
+        taken.events = Some(Arc::new(findings(&alerts.collect::<Result<Vec<_>, _>>()?)?));
+        taken.closes = message.headers.domain != LIVE_DOMAIN && !message.headers.domain.is_empty();
+    }
+    Ok(taken)
+}

@@ -1,0 +1,4 @@
+//! x
+pub mod deferred;
+pub mod group;
+pub mod window;
