@@ -1,5 +1,111 @@
-//! x
+//! Turns events into alerts, by rules and correlations over event time.
+//!
+//! Consumes EVT, one partition per lease; produces ALERT. Guarantees: alerts are a function of EVT and the rules alone;
+//! a restart goes on from a snapshot, computes again what was written already and writes the rest; an alert is written as
+//! soon as its event was read. Rules: Sigma detections and correlations ([`sigma`]), a plain detection being an incident
+//! per entity. Limits: [`MAX_ALERTS_PER_MESSAGE`], [`detect::MAX_DOMAINS`], groups a rule as configured, and those of
+//! [`detect::group`] and [`detect::window`].
+
 pub mod detect;
 pub mod engine;
 pub mod sigma;
 pub mod watermark;
+
+mod check;
+mod config;
+#[cfg(test)]
+mod fixtures;
+mod output;
+mod pack;
+mod rules;
+mod snapshots;
+mod telemetry;
+mod worker;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use atalaya_bus::{Bus, Floors, Stream};
+use atalaya_chassis::Shutdown;
+use atalaya_chassis::config::Directory;
+use object_store::ObjectStore;
+use tokio::task::JoinSet;
+
+pub use check::{RuleReport, check};
+pub use config::Config;
+pub use output::MAX_ALERTS_PER_MESSAGE;
+pub use pack::{built_in_rules, read_rules};
+pub use snapshots::open_state;
+
+/// What the correlator talks to.
+pub struct Deps {
+    /// EVT, ALERT, and the buckets `floors` and `leases`.
+    pub bus: Arc<dyn Bus>,
+    /// Snapshots and rule sets.
+    pub state: Arc<dyn ObjectStore>,
+}
+
+/// The correlator.
+pub struct Service;
+
+impl atalaya_chassis::Service for Service {
+    const NAME: &'static str = "atalaya-correlator";
+    const ABOUT: &'static str = "Turns events into alerts, by rules and correlations over event time";
+    type Config = Config;
+    type Deps = Deps;
+
+    fn configure(directory: &Directory) -> anyhow::Result<Config> {
+        Config::read(directory)
+    }
+
+    async fn connect(config: &Config) -> anyhow::Result<Deps> {
+        let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
+        Ok(Deps { bus, state: open_state(&config.state)? })
+    }
+
+    fn run(
+        config: Config,
+        deps: Deps,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        run(config, deps, shutdown)
+    }
+}
+
+/// Correlates until the drain is asked for.
+///
+/// # Errors
+/// If the configuration is wrong, the rules cannot be compiled, or the bus or the state store does not answer at the
+/// start.
+pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
+    config.validate()?;
+    let Deps { bus, state } = deps;
+    let partitions = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
+    let rules = rules::Rules::compile(config.all_rules())?;
+    for refused in &rules.compiled.set.refused {
+        telemetry::rule_refused(refused);
+    }
+    let snapshots = snapshots::Snapshots::new(state);
+    snapshots.keep_rules(&rules).await.context("state store")?;
+    let shared = Arc::new(worker::Shared {
+        floors: Floors::open(bus.as_ref()).await?,
+        leases: bus.bucket("leases").await?,
+        holder: format!("correlator-{}", std::process::id()),
+        lease: config.lease(),
+        snapshot_every: config.snapshot_every(),
+        limits: config.limits(),
+        bus,
+        snapshots,
+        rules,
+        shutdown,
+    });
+    let mut tasks = JoinSet::new();
+    for partition in 0..partitions {
+        tasks.spawn(worker::serve(Arc::clone(&shared), partition));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a partition's task")?;
+    }
+    Ok(())
+}

@@ -145,7 +145,8 @@ impl Filler {
             match op {
                 Op::Set(target, convert) => {
                     self.set(convert, *target, key, value, record, rows)?;
-                    if *convert == Convert::First && matches!(value, Value::List(list) if record.items(list).len() > 1) {
+                    if *convert == Convert::First && matches!(value, Value::List(list) if record.items(list).len() > 1)
+                    {
                         self.keep(&of.key, value, record, plan, rows);
                     }
                 }

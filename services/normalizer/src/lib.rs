@@ -13,6 +13,7 @@ pub mod park;
 pub mod shield;
 
 mod config;
+mod dlq;
 mod domains;
 mod fill;
 mod formats;
@@ -37,9 +38,7 @@ use atalaya_chassis::config::Directory;
 
 pub use config::Config;
 pub use mapping::{MappingError, Mappings};
-pub use normalize::{
-    Enrichment, NormalizeError, Normalized, Normalizer, PartitionEvents, RecordCounts, normalize,
-};
+pub use normalize::{Enrichment, NormalizeError, Normalized, Normalizer, PartitionEvents, RecordCounts, normalize};
 pub use owners::{Assets, Ownership, OwnershipError};
 
 /// A record at most, bytes; a longer one is parked, cut.
@@ -71,7 +70,11 @@ impl atalaya_chassis::Service for Service {
         Ok(Deps { bus, enrichment: config.enrichment()? })
     }
 
-    fn run(config: Config, deps: Deps, shutdown: Shutdown) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    fn run(
+        config: Config,
+        deps: Deps,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         run(config, deps, shutdown)
     }
 }

@@ -139,7 +139,11 @@ impl Ownership {
 
     /// Whose an event is: its addresses tell, and where they are nobody's its names. Two owners, or an ambiguous one,
     /// are nobody: never a guess.
-    pub fn of_event<'o, 'e>(&'o self, addresses: &[Claim<'o>], names: impl Iterator<Item = &'e str>) -> Option<&'o Tenant> {
+    pub fn of_event<'o, 'e>(
+        &'o self,
+        addresses: &[Claim<'o>],
+        names: impl Iterator<Item = &'e str>,
+    ) -> Option<&'o Tenant> {
         let claim = match agreed(addresses.iter().copied()) {
             Claim::Nobody => agreed(names.map(|name| self.of_name(name))),
             claim => claim,
@@ -230,7 +234,11 @@ mod tests {
     fn table() -> Ownership {
         Ownership::new(&[
             assets("acme", &["10.0.0.0/8", "2001:db8::/32"], &["acme.com", "shared.org"]),
-            assets("globex", &["10.9.0.0/16", "192.0.2.7", "2001:db8:9::/48"], &["*.globex.net", "lab.acme.com", "shared.org"]),
+            assets(
+                "globex",
+                &["10.9.0.0/16", "192.0.2.7", "2001:db8:9::/48"],
+                &["*.globex.net", "lab.acme.com", "shared.org"],
+            ),
             assets("initech", &["10.9.9.0/24"], &[]),
             assets("hooli", &["10.9.9.0/24"], &[]),
         ])
@@ -288,7 +296,9 @@ mod tests {
 
     #[test]
     fn wrong_claims_name_the_tenant() {
-        for (networks, domains) in [(&["10.0.0.0/33"][..], &[][..]), (&["x"], &[]), (&[], &["a b"]), (&[], &["10.0.0.1"])] {
+        for (networks, domains) in
+            [(&["10.0.0.0/33"][..], &[][..]), (&["x"], &[]), (&[], &["a b"]), (&[], &["10.0.0.1"])]
+        {
             let error = Ownership::new(&[assets("acme", networks, domains)]).unwrap_err().to_string();
             assert!(error.starts_with("tenant acme: "), "{error}");
         }

@@ -70,8 +70,7 @@ impl Stored {
             return Ok(events);
         }
         let ids = events.rows.column(col::EVENT_ID).as_binary::<i32>();
-        let missing: BooleanArray =
-            ids.iter().map(|id| Some(id.is_none_or(|id| !self.events.contains(id)))).collect();
+        let missing: BooleanArray = ids.iter().map(|id| Some(id.is_none_or(|id| !self.events.contains(id)))).collect();
         let rows = filter_record_batch(&events.rows, &missing).map_err(BatchError::from)?;
         Ok(EventBatch::new(events.class, rows)?)
     }
@@ -134,7 +133,8 @@ impl Arrived {
             let subject = self.subject(partition, token)?;
             let first = stored.parts(partition, token);
             for (number, (batch, body)) in events.split(MAX_ROWS_PER_MESSAGE, MAX_BODY_BYTES)?.into_iter().enumerate() {
-                let headers = self.event_headers(&batch.rows, format!("{}/{partition}/{token}/{}", self.id, first + number));
+                let headers =
+                    self.event_headers(&batch.rows, format!("{}/{partition}/{token}/{}", self.id, first + number));
                 parts.push(Part { subject: subject.clone(), headers, body, decoded: Some(Arc::new(batch)) });
             }
         }
@@ -180,16 +180,16 @@ impl Arrived {
     }
 
     /// The DLQ messages of parked records.
-    pub(crate) fn parked(&self, parked: Vec<Parked>, subject: &Subject) -> Vec<Part> {
+    pub(crate) fn parked(&self, parked: &[Parked], subject: &Subject) -> Vec<Part> {
         let mut lots: Vec<ParkedRecords> = Vec::new();
         let mut bytes = MAX_DLQ_BODY_BYTES;
         for record in parked {
             let length = record.encoded_len();
             match lots.last_mut() {
-                Some(lot) if bytes + length <= MAX_DLQ_BODY_BYTES => lot.records.push(record),
+                Some(lot) if bytes + length <= MAX_DLQ_BODY_BYTES => lot.records.push(record.clone()),
                 _ => {
                     bytes = 0;
-                    lots.push(ParkedRecords { records: vec![record] });
+                    lots.push(ParkedRecords { records: vec![record.clone()] });
                 }
             }
             bytes += length;

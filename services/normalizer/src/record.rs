@@ -89,7 +89,6 @@ impl<'a> Record<'a> {
         }
     }
 
-
     /// Appends a value as flat text: items joined by commas, numbers as short as they can be. `rounded` rounds
     /// numbers to six decimals, as formats do that write them so.
     pub(crate) fn push_flat(&self, value: Value<'a>, rounded: bool, out: &mut String) {

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn spans_are_written_short() {
-        for (us, short) in [(870, "0.00087"), (3_600_000_000, "3600"), (-1_500_000, "-1.5"), (1, "0.000001"), (0, "0")] {
+        for (us, short) in [(870, "0.00087"), (3_600_000_000, "3600"), (-1_500_000, "-1.5"), (1, "0.000001"), (0, "0")]
+        {
             let mut written = String::new();
             push_seconds(us, &mut written);
             assert_eq!(written, short);

@@ -16,6 +16,7 @@ use atalaya_proto::raw_v1::Entry;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use crate::dlq::Dlq;
 use crate::lanes::Shared;
 use crate::normalize::{Normalizer, RecordCounts};
 use crate::park::Budgets;
@@ -30,12 +31,6 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a drain waits for the bus to take what is at hand; the rest is done again by the next one.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
-
-/// How long the DLQ may take for a message's parked records; then they are dropped and counted.
-const DLQ_WAIT: Duration = Duration::from_secs(2);
-
-/// Share of the DLQ's size, in percent, from which on records are dropped instead of parked: nothing waits for the DLQ.
-const DLQ_FULL_PERCENT: u64 = 95;
 
 /// Name of this reader of RAW among the floors.
 const READER: &str = "normalizer";
@@ -108,10 +103,9 @@ async fn work(shared: &Arc<Shared>, lane: &LaneId, shutdown: &Shutdown) -> anyho
     let floors = Floors::open(&*shared.bus).await?;
     let floor = floors.hold(Stream::Raw, READER, lane.as_str()).await?;
     let writing = Writing {
-        shared: Arc::clone(shared),
         lane: lane.clone(),
         writer,
-        dlq: None,
+        dlq: Dlq::new(Arc::clone(&shared.bus), lane.clone()),
         budgets: Budgets::default(),
         floor,
     };
@@ -177,8 +171,11 @@ impl LaneReader {
 
     async fn prepare(&mut self, message: Message) -> anyhow::Result<Prepared> {
         let stored = self.stored(&message)?;
-        let position =
-            Position { incarnation: self.shared.incarnation, sequence: message.sequence, id: message.headers.id.clone() };
+        let position = Position {
+            incarnation: self.shared.incarnation,
+            sequence: message.sequence,
+            id: message.headers.id.clone(),
+        };
         let mut normalizer = self.normalizer.take().unwrap_or_else(|| self.shared.normalizer());
         let (lane, partitions) = (self.lane.clone(), self.shared.partitions);
         let normalising = tokio::task::spawn_blocking(move || {
@@ -243,11 +240,9 @@ fn prepare(
 
 /// Writes EVT and DLQ, and tells the floor.
 struct Writing {
-    shared: Arc<Shared>,
     lane: LaneId,
     writer: FencedWriter,
-    /// Opened with the first parked record.
-    dlq: Option<FencedWriter>,
+    dlq: Dlq,
     budgets: Budgets,
     floor: FloorEntry,
 }
@@ -273,9 +268,8 @@ impl Writing {
         if !parked.is_empty() {
             let over = self.budgets.admit(&mut parked, arrived.header.received_time_us);
             self.count_dropped(&mut counts, over, "budget");
-            let kept = parked.len() as u64;
-            if let Err(why) = self.park(&position, &arrived, parked).await {
-                self.count_dropped(&mut counts, kept, why);
+            if let Err(why) = self.dlq.park(&position, &arrived, &parked).await {
+                self.count_dropped(&mut counts, parked.len() as u64, why);
             }
         }
         let books = arrived.books(counts);
@@ -288,51 +282,6 @@ impl Writing {
             counts.parked -= records;
             counts.dropped += records;
         }
-    }
-
-    /// Keeps parked records in the DLQ, or says why not: nothing ever waits for it.
-    async fn park(&mut self, position: &Position, arrived: &Arrived, parked: Vec<Parked>) -> Result<(), &'static str> {
-        if parked.is_empty() {
-            return Ok(());
-        }
-        let info = self.shared.bus.info(Stream::Dlq).await.map_err(|_| "dlq_unknown")?;
-        if info.bytes.saturating_mul(100) >= info.max_bytes.saturating_mul(DLQ_FULL_PERCENT) {
-            return Err("dlq_full");
-        }
-        let mut dlq = match self.dlq.take() {
-            Some(dlq) => dlq,
-            None => self.open_dlq(position).await.map_err(|_| "dlq_unknown")?,
-        };
-        let covered = |written: &Position| {
-            written.incarnation == position.incarnation && written.sequence >= position.sequence
-        };
-        if dlq.position().is_some_and(covered) {
-            // Written by the run before, which did not come to cover the position.
-            self.dlq = Some(dlq);
-            return Ok(());
-        }
-        parked.iter().for_each(|record| telemetry::parked(&self.lane, &record.reason, &record.detail, record.line));
-        let parts = arrived.parked(parked, OutputLane::dlq(READER, self.lane.as_str()).mark());
-        let written = dlq.write(position.clone(), parts, Books::default());
-        match tokio::time::timeout(DLQ_WAIT, written).await {
-            Ok(Ok(())) => {
-                self.dlq = Some(dlq);
-                Ok(())
-            }
-            Ok(Err(_)) => Err("dlq_refused"),
-            Err(_) => Err("dlq_slow"),
-        }
-    }
-
-    /// A half-written position of an earlier run is ended, unless it is the one at hand, which is written again.
-    async fn open_dlq(&self, position: &Position) -> Result<FencedWriter, WriteError> {
-        let lane = OutputLane::dlq(READER, self.lane.as_str());
-        let mut dlq = FencedWriter::resume(Arc::clone(&self.shared.bus), lane).await?;
-        if let Some(unfinished) = dlq.unfinished().filter(|unfinished| unfinished.position != *position) {
-            let ended = unfinished.position.clone();
-            dlq.write(ended, Vec::new(), Books::default()).await?;
-        }
-        Ok(dlq)
     }
 
     /// Makes what was passed durable, and tells how far this lane is.

@@ -7,18 +7,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
+use crate::telemetry;
+
 /// Metadata by which an operator names the tenant it acts for.
-pub const TENANT_METADATA: &str = "atalaya-tenant";
+pub(crate) const TENANT_METADATA: &str = "atalaya-tenant";
 
 /// An authenticated caller.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The principal's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Whose rows it gets.
-    pub tenant: Tenant,
+    pub(crate) tenant: Tenant,
     /// Whether it sees the books of every tenant: an operator that names none.
-    pub everything: bool,
+    pub(crate) everything: bool,
 }
 
 impl Caller {
@@ -26,28 +28,28 @@ impl Caller {
     ///
     /// # Errors
     /// If it did not.
-    pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let caller = request.extensions().get::<Self>().cloned();
         caller.ok_or_else(|| Status::unauthenticated("a bearer token is needed"))
     }
 
     /// Whether rows of a tenant may be shown to it.
     #[must_use]
-    pub fn sees(&self, tenant: &str) -> bool {
+    pub(crate) fn sees(&self, tenant: &str) -> bool {
         self.everything || self.tenant.as_str() == tenant
     }
 }
 
 /// Lets a call in if it shows a valid token.
 #[derive(Clone)]
-pub struct Access {
+pub(crate) struct Access {
     principals: Arc<Principals>,
 }
 
 impl Access {
     /// An access for these principals.
     #[must_use]
-    pub fn new(principals: Arc<Principals>) -> Self {
+    pub(crate) fn new(principals: Arc<Principals>) -> Self {
         Self { principals }
     }
 
@@ -80,7 +82,7 @@ impl tonic::service::Interceptor for Access {
 
 /// Calls of one sort at the same time; beyond, they are refused at once.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(crate) struct Places {
     semaphore: Arc<Semaphore>,
     what: &'static str,
 }
@@ -88,7 +90,7 @@ pub struct Places {
 impl Places {
     /// So many.
     #[must_use]
-    pub fn new(what: &'static str, at_most: usize) -> Self {
+    pub(crate) fn new(what: &'static str, at_most: usize) -> Self {
         Self { semaphore: Arc::new(Semaphore::new(at_most)), what }
     }
 
@@ -96,8 +98,11 @@ impl Places {
     ///
     /// # Errors
     /// If all are taken.
-    pub fn take(&self) -> Result<OwnedSemaphorePermit, Status> {
+    pub(crate) fn take(&self) -> Result<OwnedSemaphorePermit, Status> {
         let permit = Arc::clone(&self.semaphore).try_acquire_owned();
-        permit.map_err(|_| Status::resource_exhausted(format!("too many {} at the same time: try again", self.what)))
+        permit.map_err(|_| {
+            telemetry::no_place(self.what);
+            Status::resource_exhausted(format!("too many {} at the same time: try again", self.what))
+        })
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_bus::{
-    AppendError, Bus, Fence, Filter, HEADERS_VERSION, Headers, Outgoing, Sequence, Stream, Subject,
-};
+use atalaya_bus::{AppendError, Bus, Fence, Filter, HEADERS_VERSION, Headers, Outgoing, Sequence, Stream, Subject};
 use atalaya_model::{Action, EventId};
 use atalaya_proto::alert_v1;
 use prost::Message;
@@ -17,7 +15,8 @@ const MAX_TRIES: u32 = 16;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Appends an action, once.
+/// Appends an action. Should an answer be lost and somebody else act at once, it may stand there twice; whoever files
+/// actions counts the same one once.
 ///
 /// # Errors
 /// If the bus does not take it.

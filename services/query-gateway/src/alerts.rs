@@ -28,7 +28,7 @@ const MAX_TEXT_BYTES: usize = 4_096;
 const VERDICTS: [&str; 3] = ["true_positive", "false_positive", "benign"];
 
 /// The service.
-pub struct AlertDesk {
+pub(crate) struct AlertDesk {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) hot: Arc<dyn Hot>,
     pub(crate) places: Places,
@@ -57,11 +57,8 @@ impl wire::alerts_server::Alerts for AlertDesk {
         let caller = Caller::of(&request)?;
         let place = self.watches.take()?;
         let request = request.into_inner();
-        let wanted = Wanted {
-            tenant: caller.tenant,
-            min_level: level(&request.min_level)?,
-            domain: domain(request.domain),
-        };
+        let wanted =
+            Wanted { tenant: caller.tenant, min_level: level(&request.min_level)?, domain: domain(request.domain) };
         let bus = |error: atalaya_bus::BusError| unavailable("bus", &error);
         let everything = Filter::new("alert.*").map_err(|error| unavailable("bus", &error))?;
         let newest = self.bus.info(BusStream::Alert).await.map_err(bus)?.last;

@@ -7,6 +7,8 @@ use atalaya_chassis::config::Directory;
 use atalaya_model::{Principals, Tenant, TenantFile};
 use serde::Deserialize;
 
+use crate::sql::Limits;
+
 /// Section `query_gateway` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,8 +31,10 @@ pub struct Config {
     pub max_calls: usize,
     /// Watches at the same time.
     pub max_watches: usize,
-    /// SQL statements at the same time.
+    /// SQL statements under way or waiting for their turn.
     pub max_queries: usize,
+    /// What SQL may use.
+    pub sql: Limits,
     /// How long a statement may take if the caller does not say, milliseconds.
     pub sql_deadline_ms: u32,
     /// How long a statement may take at most, milliseconds.
@@ -53,7 +57,8 @@ impl Default for Config {
             listen: "127.0.0.1:7400".to_owned(),
             max_calls: 256,
             max_watches: 256,
-            max_queries: 8,
+            max_queries: 32,
+            sql: Limits::default(),
             sql_deadline_ms: 30_000,
             sql_max_deadline_ms: 600_000,
             sql_rows: 100_000,
@@ -84,7 +89,10 @@ impl Config {
     /// If a limit is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
         let places = [self.max_calls, self.max_watches, self.max_queries];
-        ensure!(places.iter().all(|&places| places > 0), "query_gateway: max_calls, max_watches, max_queries: at least 1");
+        ensure!(
+            places.iter().all(|&places| places > 0),
+            "query_gateway: max_calls, max_watches, max_queries: at least 1"
+        );
         ensure!(
             self.sql_deadline_ms > 0 && self.sql_deadline_ms <= self.sql_max_deadline_ms,
             "query_gateway.sql_deadline_ms must be 1 to sql_max_deadline_ms"

@@ -23,7 +23,7 @@ const MAX_PAGE_BYTES: usize = 16 << 20;
 const ALERT: &str = "alert";
 
 /// The service.
-pub struct Lookups {
+pub(crate) struct Lookups {
     pub(crate) hot: Arc<dyn Hot>,
     pub(crate) ledger: Ledger,
     pub(crate) places: Places,
@@ -36,8 +36,11 @@ impl wire::lookup_server::Lookup for Lookups {
         let _place = self.places.take()?;
         let request = request.into_inner();
         let floors = self.ledger.floors().await.map_err(|error| unavailable("floors", &error))?;
-        let mut response =
-            if request.kind == ALERT { self.alert(&caller, &request).await? } else { self.page(&caller, request).await? };
+        let mut response = if request.kind == ALERT {
+            self.alert(&caller, &request).await?
+        } else {
+            self.page(&caller, request).await?
+        };
         response.positions = positions(&floors, Stream::Evt, "hot");
         Ok(Response::new(response))
     }

@@ -16,9 +16,9 @@ pub(crate) fn alert(row: &AlertRow) -> Value {
             shown.insert(name.to_owned(), json!(value));
         }
     }
-    let comments = comments.iter().map(|comment| {
-        json!({ "by": comment.by, "at": format_time(comment.at_us), "text": comment.text })
-    });
+    let comments = comments
+        .iter()
+        .map(|comment| json!({ "by": comment.by, "at": format_time(comment.at_us), "text": comment.text }));
     shown.insert("comments".to_owned(), comments.collect());
     Value::Object(shown)
 }

@@ -21,7 +21,7 @@ const MAX_CATCH_UP: Duration = Duration::from_secs(2);
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(10);
 
 /// The service.
-pub struct StatusDesk {
+pub(crate) struct StatusDesk {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) ledger: Ledger,
     pub(crate) places: Places,
@@ -141,13 +141,16 @@ fn stream_status(stream: Stream, info: &StreamInfo) -> wire::StreamStatus {
 
 /// Every reader with its floor, and the correlator with what its alerts cover.
 fn readers(folds: &Folds, floors: &FloorView) -> Vec<wire::ReaderStatus> {
-    let held = floors.iter().filter(|(_, reader, _, _)| *reader != "correlator").map(|(stream, reader, scope, floor)| {
-        let newest = newest(folds, stream, scope);
-        match scope.parse() {
-            Ok(partition) => reader_status(format!("{stream} {reader}"), partition, floor.position.sequence, newest),
-            Err(_) => reader_status(format!("{stream} {reader} {scope}"), 0, floor.position.sequence, newest),
-        }
-    });
+    let held =
+        floors.iter().filter(|(_, reader, _, _)| *reader != "correlator").map(|(stream, reader, scope, floor)| {
+            let newest = newest(folds, stream, scope);
+            match scope.parse() {
+                Ok(partition) => {
+                    reader_status(format!("{stream} {reader}"), partition, floor.position.sequence, newest)
+                }
+                Err(_) => reader_status(format!("{stream} {reader} {scope}"), 0, floor.position.sequence, newest),
+            }
+        });
     let correlator = folds.alert.covered.iter().map(|(partition, covered)| {
         let newest = folds.evt.newest.get(partition).copied().unwrap_or(0);
         reader_status("EVT correlator".to_owned(), u32::from(*partition), *covered, newest)
@@ -157,7 +160,8 @@ fn readers(folds: &Folds, floors: &FloorView) -> Vec<wire::ReaderStatus> {
 
 /// The newest message of a lane or partition.
 fn newest(folds: &Folds, stream: Stream, scope: &str) -> Sequence {
-    let of_partition = |newest: &BTreeMap<u16, Sequence>| scope.parse().ok().and_then(|scope| newest.get(&scope).copied());
+    let of_partition =
+        |newest: &BTreeMap<u16, Sequence>| scope.parse().ok().and_then(|scope| newest.get(&scope).copied());
     let found = match stream {
         Stream::Raw => folds.raw.newest.get(scope).copied(),
         Stream::Evt => of_partition(&folds.evt.newest),

@@ -1,14 +1,11 @@
 //! Operational events: each is one log line and one metric. Those that people see in the status answer with their text.
 
-use std::time::Duration;
-
 use atalaya_bus::{Sequence, Stream};
 
-/// A call was answered or refused.
-pub(crate) fn answered(method: &'static str, code: tonic::Code, took: Duration) {
-    metrics::histogram!("atalaya_gateway_call_seconds", "method" => method, "code" => code.description())
-        .record(took.as_secs_f64());
-    tracing::debug!(method, ?code, ?took, "call answered");
+/// A call found no place.
+pub(crate) fn no_place(what: &'static str) {
+    metrics::counter!("atalaya_gateway_calls_refused_total", "what" => what).increment(1);
+    tracing::warn!(what, "too many at the same time: a call was refused");
 }
 
 /// A store or the bus failed behind a call.

@@ -144,8 +144,7 @@ fn properties(schema: &Schema, rows: usize) -> parquet::errors::Result<WriterPro
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_sorting_columns(Some(sorted.to_vec()))
-        .set_bloom_filter_fpp(BLOOM_FALSE_POSITIVES);
+        .set_sorting_columns(Some(sorted.to_vec()));
     for name in UNIQUE {
         properties = properties
             .set_column_dictionary_enabled(path(name), false)
@@ -162,6 +161,7 @@ fn properties(schema: &Schema, rows: usize) -> parquet::errors::Result<WriterPro
     for name in BLOOM.into_iter().filter(|name| schema.column_with_name(name).is_some()) {
         properties = properties
             .set_column_bloom_filter_enabled(path(name), true)
+            .set_column_bloom_filter_fpp(path(name), BLOOM_FALSE_POSITIVES)
             .set_column_bloom_filter_max_ndv(path(name), rows.max(1) as u64);
     }
     Ok(properties.build())

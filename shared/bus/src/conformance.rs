@@ -45,7 +45,8 @@ pub async fn suite(new_bus: impl AsyncFn(Limits) -> Result<Arc<dyn Bus>>) -> Res
     macro_rules! run {
         ($($limits:expr => $($module:ident :: $test:ident),+;)+) => {
             $($(
-                $module::$test(new_bus($limits).await?).await.context(concat!(stringify!($module), "::", stringify!($test)))?;
+                let name = concat!(stringify!($module), "::", stringify!($test));
+                $module::$test(new_bus($limits).await?).await.context(name)?;
             )+)+
         };
     }
@@ -117,6 +118,7 @@ async fn nothing_comes(reader: &mut dyn Reader) -> Result<()> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "so that both are written alike")]
 fn same<T: PartialEq + std::fmt::Debug>(found: T, wanted: T) -> Result<()> {
     ensure!(found == wanted, "found {found:?}, wanted {wanted:?}");
     Ok(())

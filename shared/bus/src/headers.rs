@@ -24,16 +24,7 @@ pub enum Kind {
     Input,
 }
 
-/// A message by number and name: the name tells a restored copy from the original.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageRef {
-    /// Its number.
-    pub sequence: Sequence,
-    /// Its message id.
-    pub id: String,
-}
-
-/// A place in an input: everything up to and with `sequence` is covered.
+/// A place in an input: everything up to and with `sequence` is covered. The id tells a restored copy from the original.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The stream's incarnation.

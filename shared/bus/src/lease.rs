@@ -55,12 +55,6 @@ impl Lease {
         Ok(lease.renew().await?.then_some(lease))
     }
 
-    /// The lease's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Holds it for another time to live; false if somebody else has it now.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use chain::{ChainCheck, verify_position};
 pub use floors::{Floor, FloorEntry, Floors};
-pub use headers::{HEADERS_VERSION, Headers, HeadersError, Kind, MAX_HEADER_BYTES, MessageRef, Position};
+pub use headers::{HEADERS_VERSION, Headers, HeadersError, Kind, MAX_HEADER_BYTES, Position};
 pub use lane::OutputLane;
 pub use lease::{Lease, LeaseError};
 pub use port::{
@@ -41,10 +41,11 @@ pub use writer::{FencedWriter, Part, Unfinished, WriteError};
 /// # Errors
 /// If the scheme is unknown, or the bus cannot be opened.
 pub async fn open(url: &str) -> Result<Arc<dyn Bus>, BusError> {
-    match url.split_once(':') {
-        Some(("file", directory)) => Ok(Arc::new(journal::Journal::open(directory, &journal::Options::default())?)),
-        _ => Err(BusError::Url(url.to_owned())),
-    }
+    let Some(("file", directory)) = url.split_once(':') else { return Err(BusError::Url(url.to_owned())) };
+    let directory = directory.to_owned();
+    let open = move || journal::Journal::open(directory, &journal::Options::default());
+    let journal = tokio::task::spawn_blocking(open).await.map_err(|error| BusError::Io(error.to_string()))??;
+    Ok(Arc::new(journal))
 }
 
 /// The wall clock, microseconds since 1970. For adapters and workers only: a core takes the time as an argument.

@@ -226,7 +226,8 @@ pub trait Bus: Send + Sync {
     async fn get(&self, stream: Stream, sequence: Sequence) -> Result<Option<Message>, BusError>;
 
     /// Reads what is under a filter, in order, after a sequence, then waits for more. A message under the filter that
-    /// was trimmed before the reader came to it is [`BusError::Gap`], never a silent skip.
+    /// was trimmed before the reader came to it is [`BusError::Gap`], never a silent skip; a sequence beyond the end of
+    /// the stream is [`BusError::Mismatch`].
     async fn read(&self, stream: Stream, filter: &Filter, after: Sequence) -> Result<Box<dyn Reader>, BusError>;
 
     /// Removes messages with a sequence below `before`, whatever their subject, but never the newest message under

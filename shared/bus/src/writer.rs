@@ -67,8 +67,8 @@ pub enum WriteError {
 
 /// The only writer of an output lane.
 ///
-/// After an error, or after a call of [`write`](Self::write) or [`flush`](Self::flush) that was dropped half-way, it does
-/// not know what is stored: every further call is refused, and [`resume`](Self::resume) finds out.
+/// After an error, or after a call of [`write`](Self::write) or [`flush`](Self::flush) that was dropped half-way, it
+/// does not know what is stored: every further call is refused, and [`resume`](Self::resume) finds out.
 pub struct FencedWriter {
     bus: Arc<dyn Bus>,
     lane: OutputLane,
@@ -162,9 +162,13 @@ impl FencedWriter {
     /// Covers a position that has no output. It becomes durable with the next write or [`flush`](Self::flush), which is
     /// to be called within a second; its books are counted there.
     pub fn pass(&mut self, covers: Position, books: Books) {
-        let passed = self.passed.get_or_insert_with(|| Passed { covers: Position::default(), books: Books::default() });
-        passed.covers = covers;
-        passed.books.merge(&books);
+        match &mut self.passed {
+            Some(passed) => {
+                passed.covers = covers;
+                passed.books.merge(&books);
+            }
+            None => self.passed = Some(Passed { covers, books }),
+        }
     }
 
     /// Writes a mark for the positions passed since the last message, if there are any.
@@ -251,11 +255,16 @@ impl FencedWriter {
     }
 
     async fn append(&self, fence: &Fence, message: &Outgoing) -> Result<Sequence, WriteError> {
-        let (mut pause_ms, mut unanswered) = (MIN_PAUSE_MS, 0);
+        let (mut pause_ms, mut unanswered, mut full) = (MIN_PAUSE_MS, 0, false);
         loop {
             match self.bus.append(fence, self.last, message.clone()).await {
                 Ok(sequence) => return Ok(sequence),
-                Err(AppendError::Full(_)) => unanswered = 0,
+                Err(AppendError::Full(stream)) => {
+                    if !std::mem::replace(&mut full, true) {
+                        tracing::warn!(%stream, fence = %fence.filter(), "stream is full, waiting for its readers");
+                    }
+                    unanswered = 0;
+                }
                 Err(AppendError::Refused(reason)) => return Err(WriteError::Refused(reason)),
                 Err(AppendError::Fenced { .. } | AppendError::Unanswered(_)) => {
                     unanswered += 1;
@@ -263,7 +272,7 @@ impl FencedWriter {
                         Ok(Some(sequence)) => return Ok(sequence),
                         Err(WriteError::Bus(error)) if unanswered >= MAX_UNANSWERED => return Err(error.into()),
                         Ok(None) if unanswered >= MAX_UNANSWERED => {
-                            return Err(BusError::Io(format!("{} tries without an answer", MAX_UNANSWERED)).into());
+                            return Err(BusError::Io(format!("{MAX_UNANSWERED} tries without an answer")).into());
                         }
                         Ok(None) | Err(WriteError::Bus(_)) => {}
                         Err(error) => return Err(error),

@@ -7,10 +7,25 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use crate::Shutdown;
+use crate::telemetry::Metrics;
+
+/// Section `health`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of `/live`, `/ready` and `/metrics`.
+    pub listen: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7490".to_owned() }
+    }
+}
 
 /// What the process says of itself.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +45,7 @@ impl Health {
 #[derive(Clone)]
 struct Shared {
     health: Health,
-    metrics: Option<PrometheusHandle>,
+    metrics: Option<Metrics>,
 }
 
 /// Answers until the drain is asked for.
@@ -40,7 +55,7 @@ struct Shared {
 pub async fn serve(
     listener: TcpListener,
     health: Health,
-    metrics: Option<PrometheusHandle>,
+    metrics: Option<Metrics>,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
     let router = Router::new()

@@ -84,7 +84,7 @@ fn process<S: Service>(arguments: &Arguments) -> anyhow::Result<()> {
     let directory = Directory::load(Some(&arguments.config))?;
     let config = S::configure(&directory)?;
     let metrics = telemetry::install(&directory.section("telemetry")?)?;
-    let health_config: HealthConfig = directory.section("health")?;
+    let health_config: health::Config = directory.section("health")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
     runtime.block_on(async {
         let listener = TcpListener::bind(&health_config.listen)
@@ -106,18 +106,4 @@ fn process<S: Service>(arguments: &Arguments) -> anyhow::Result<()> {
         server.abort();
         ended.with_context(|| format!("the drain took more than {DRAIN_DEADLINE:?}"))?.context("the service's task")?
     })
-}
-
-/// Section `health`.
-#[derive(Debug, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct HealthConfig {
-    /// Address of `/live`, `/ready` and `/metrics`.
-    listen: String,
-}
-
-impl Default for HealthConfig {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:7490".to_owned() }
-    }
 }

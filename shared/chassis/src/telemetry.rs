@@ -1,7 +1,8 @@
 //! Logs to the standard error, metrics for Prometheus.
 
 use anyhow::Context;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusBuilder;
+pub use metrics_exporter_prometheus::PrometheusHandle as Metrics;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -36,7 +37,7 @@ impl Default for Config {
 ///
 /// # Errors
 /// If the log directives cannot be read, or telemetry was installed before.
-pub fn install(config: &Config) -> anyhow::Result<PrometheusHandle> {
+pub fn install(config: &Config) -> anyhow::Result<Metrics> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log.clone());
     let filter = EnvFilter::try_new(&directives).with_context(|| format!("telemetry.log: '{directives}'"))?;
     let color = std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());

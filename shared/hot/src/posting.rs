@@ -68,7 +68,7 @@ pub struct Posting {
     pub rows: u32,
     /// Which rows.
     pub positions: Positions,
-    /// The rows themselves where they are few, as [`crate::rows`] writes them.
+    /// The rows themselves where they are few, compact, one lz4 block.
     pub inline: Option<Vec<u8>>,
 }
 

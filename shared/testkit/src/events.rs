@@ -7,8 +7,8 @@ use atalaya_bus::{Headers, Part, Subject};
 use atalaya_model::{Books, Class, Counts, EventId, LIVE_DOMAIN, LaneId, LedgerKey, Tenant, partition_of};
 use atalaya_schema::{EventBatch, Rows, col};
 
-/// DNS events of one tenant: one a second from a time on, the n-th from one of 200 addresses and for one of 1,000 names.
-/// Ids are made of tenant and number.
+/// DNS events of one tenant: one a second from a time on, from 100 addresses and for 1,000 names. Ids are made of tenant
+/// and number.
 ///
 /// # Errors
 /// If a number is too large for a time.

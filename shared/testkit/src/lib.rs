@@ -1,8 +1,8 @@
 //! A fault-injecting bus, temporary buses and builders shared by tests.
 //!
-//! [`Life`] is one life of a process: by seed it loses answers, delays, refuses and crashes. [`FaultBus`] puts a bus into
-//! it; other stores join with [`Life::point`] and [`Life::happens`]. A simulation runs a stage with [`Life::run`], and
-//! when that ends in a crash starts the stage again in the next life, over the same stores.
+//! [`Life`] is one life of a process: by seed it loses answers, delays, refuses and crashes. [`FaultBus`] puts a bus
+//! into it; other stores join with [`Life::point`] and [`Life::happens`]. A simulation runs a stage with [`Life::run`],
+//! and when that ends in a crash starts the stage again in the next life, over the same stores.
 
 mod bus;
 mod data;

@@ -1,5 +1,7 @@
 //! The fenced writer under thousands of faults: every position's output is there once, in order.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use atalaya_testkit::{FaultBus, Faults, Life, TestBus};
 use bytes::Bytes;
 
 /// Seeds of a run; a failing one is named and can be run alone.
-const SEEDS: Range<u64> = 0..150;
+const SEEDS: Range<u64> = 0..100;
 const SEED: &str = "ATALAYA_SEED";
 
 /// Input positions of a run.
@@ -29,7 +31,7 @@ fn lane() -> LaneId {
 
 /// How many messages a position gives: none, one, several.
 fn parts_of(sequence: Sequence) -> u64 {
-    [1, 0, 3, 1, 0, 0, 2][(sequence % 7) as usize]
+    [1, 0, 4, 1, 0, 0, 2][(sequence % 7) as usize]
 }
 
 fn counts(sequence: Sequence) -> Books {
@@ -40,7 +42,7 @@ fn counts(sequence: Sequence) -> Books {
 }
 
 fn part(sequence: Sequence, part: u64) -> Part {
-    let subject = Subject::new(&format!("evt.{}.c1-0.dns_activity", (sequence + part) % 3)).unwrap();
+    let subject = Subject::new(&format!("evt.{}.c1-0.dns_activity", (sequence + part) % 2)).unwrap();
     let headers = Headers { id: format!("{sequence}.{part}"), ..Headers::default() };
     Part { subject, headers, body: Bytes::from_static(b"body"), decoded: None }
 }
@@ -138,7 +140,8 @@ async fn a_twin_does_no_harm() -> Result<()> {
         let bus = test.bus();
         let run = async {
             let (a, b) = tokio::join!(live(&bus, seed, async || Ok(())), live(&bus, seed + SEEDS.end, async || Ok(())));
-            (a?, b?);
+            a?;
+            b?;
             check(&test.all(Stream::Evt, ">").await?)
         };
         run.await.with_context(|| format!("run it again with {SEED}={seed}"))?;

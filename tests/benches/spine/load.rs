@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use atalaya_schema::{format_time_us, parse_time_us};
+use atalaya_schema::{format_time, parse_time_us};
 
 /// Each copy begins so much later than the one before: longer than the sample lasts.
 const COPY_SHIFT_US: i64 = 3_600_000_000;
@@ -35,7 +35,7 @@ pub fn sample() -> anyhow::Result<Vec<String>> {
 pub fn line(sample: &str, copy: usize, number: usize, variant: Variant) -> String {
     let later = |text: &str| {
         let shift_us = i64::try_from(copy).unwrap_or_default() * COPY_SHIFT_US;
-        parse_time_us(text).map_or_else(|_| text.to_owned(), |time_us| format_time_us(time_us + shift_us))
+        parse_time_us(text).map_or_else(|| text.to_owned(), |time_us| format_time(time_us + shift_us))
     };
     let line = replace(sample, "\"ts\":\"", later);
     let line = replace(&line, "\"uid\":\"", |uid| format!("{uid}.{copy}"));

@@ -21,10 +21,12 @@ mod token;
 
 /// Atalaya: a watchtower over DNS, flows, web, logins and feeds. Without a command: run.
 #[derive(Debug, Parser)]
-#[command(name = "atalaya", version, max_term_width = 100)]
+#[command(name = "atalaya", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +89,7 @@ pub fn main() -> ExitCode {
 }
 
 fn tokio_main(cli: Cli) -> anyhow::Result<Outcome> {
-    let command = cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::parse_from(["run"])));
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {

@@ -1,5 +1,6 @@
 //! Values of events as texts: every test, group and sentence sees them in this one form.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch};
@@ -7,7 +8,7 @@ use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMic
 use atalaya_model::Class;
 use atalaya_schema::{ColumnType, col, columns, text_value, write_time};
 
-use crate::sigma::{Part, Source};
+use crate::sigma::{Form, Part, Source};
 
 /// Calls `each` with a value's text in a row; for a list with each element's, for no value not at all.
 pub(crate) fn each_text(class: Class, rows: &RecordBatch, source: &Source, row: usize, each: &mut dyn FnMut(&str)) {
@@ -114,10 +115,14 @@ pub(crate) fn join(rows: &RecordBatch, parts: &[Part], row: usize, text: &mut St
     let mut any = false;
     for part in parts {
         column_texts(rows.column(part.column), row, &mut |value| {
-            let value = if part.extension { extension(value) } else { Some(value) };
+            let value = match part.form {
+                Form::Whole => Some(Cow::Borrowed(value)),
+                Form::Extension => extension(value).map(Cow::Borrowed),
+                Form::Decoded => Some(decoded(value)),
+            };
             if let Some(value) = value {
                 text.push_str(&part.before);
-                text.push_str(value);
+                text.push_str(&value);
                 any = true;
             }
         });
@@ -128,6 +133,34 @@ pub(crate) fn join(rows: &RecordBatch, parts: &[Part], row: usize, text: &mut St
 fn extension(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next()?;
     name.rsplit_once('.').map(|(_, extension)| extension)
+}
+
+/// Percent-encoding is undone twice, for what is decoded twice on its way into an application.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let once = decode(text.replace('+', " ").as_bytes());
+    let twice = if once.contains(&b'%') { decode(&once) } else { once };
+    Cow::Owned(String::from_utf8_lossy(&twice).into_owned())
+}
+
+fn decode(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| text.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+    let (mut plain, mut at) = (Vec::with_capacity(text.len()), 0);
+    while at < text.len() {
+        match (text[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                plain.push(byte);
+                at += 1;
+            }
+        }
+    }
+    plain
 }
 
 /// The map of fields without a column.
@@ -146,4 +179,25 @@ pub(crate) fn entries(map: &MapArray, row: usize) -> impl Iterator<Item = (&str,
 
 fn entry<'m>(map: &'m MapArray, key: &str, row: usize) -> Option<&'m str> {
     entries(map, row).find(|(name, _)| *name == key).and_then(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_decoded_as_applications_do() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("a+b%20c", "a b c"),
+            ("%27%2527", "''"),
+            ("100%", "100%"),
+            ("%zz%4", "%zz%4"),
+            ("%C3%A9%FF", "é\u{fffd}"),
+        ] {
+            assert_eq!(decoded(text), expected, "{text}");
+        }
+        assert_eq!(extension("/a.b/file.EXE"), Some("EXE"));
+        assert_eq!(extension("/a.b/file"), None);
+    }
 }

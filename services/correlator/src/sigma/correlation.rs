@@ -7,8 +7,12 @@ use serde_json::{Map, Value};
 use super::rule::{Kind, Rule, extension, head};
 use super::yaml;
 
-/// The largest number a condition may name. Counting is exact up to twice as many.
+/// The largest number a condition may name where different values are counted, or where it waits for the end of the
+/// window. Counting is exact up to twice as many.
 pub const MAX_THRESHOLD: u64 = 1_024;
+
+/// The largest number a condition may name where events are counted as they arrive.
+pub const MAX_EVENT_THRESHOLD: u64 = 1_000_000;
 
 /// The longest timespan: 31 days in microseconds.
 pub const MAX_SPAN_US: i64 = 31 * 86_400_000_000;
@@ -78,8 +82,8 @@ impl Bounds {
         for (operator, value) in condition.iter().filter(|(key, _)| *key != "field") {
             let place = |reason: &str| format!("correlation.condition.{operator}: {reason}");
             let number = value.as_u64().ok_or_else(|| place("a whole number is expected"))?;
-            if number > MAX_THRESHOLD {
-                return Err(place(&format!("at most {MAX_THRESHOLD} can be counted exactly")));
+            if number > MAX_EVENT_THRESHOLD {
+                return Err(place(&format!("more than {MAX_EVENT_THRESHOLD}")));
             }
             match operator.as_str() {
                 "gt" => bounds.min = bounds.min.max(number + 1),
@@ -145,6 +149,11 @@ pub(super) fn parse(document: &Map<String, Value>, path: &str) -> Result<Rule, S
         bounds: Bounds::parse(condition)?,
         generate,
     };
+    if (correlation.counted != Counted::Events || !correlation.bounds.rising())
+        && [correlation.bounds.min, correlation.bounds.written].iter().any(|number| *number > MAX_THRESHOLD + 1)
+    {
+        return Err(format!("correlation.condition: at most {MAX_THRESHOLD} can be counted exactly"));
+    }
     let message = extension(document, &["message"])?.message;
     head(document, path, Kind::Correlation(correlation), message)
 }
@@ -236,7 +245,8 @@ mod tests {
             ("timespan", json!("0s"), "more than zero"),
             ("timespan", json!("99d"), "31 days"),
             ("rules", json!([]), "correlation.rules"),
-            ("condition", json!({"gte": 99_999}), "exactly"),
+            ("condition", json!({"lt": 99_999}), "exactly"),
+            ("condition", json!({"gte": 9_999_999}), "more than"),
             ("condition", json!({"gte": "x"}), "whole number"),
             ("condition", json!({"about": 5}), "none of gt"),
             ("condition", json!({"gt": 5, "lt": 3}), "no count"),

@@ -39,8 +39,20 @@ pub struct Part {
     pub before: Box<str>,
     /// The column.
     pub column: usize,
-    /// Only what follows the last dot of the last path segment.
-    pub extension: bool,
+    /// What of it.
+    pub form: Form,
+}
+
+/// What of a column is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// All of it.
+    Whole,
+    /// What follows the last dot of the last path segment.
+    Extension,
+    /// All of it as the application behind a URL sees it: percent-encoding undone, also where it was done twice, and a
+    /// space for `+`.
+    Decoded,
 }
 
 /// A rule's log source.
@@ -134,10 +146,12 @@ fn read_target(class: Class, target: &str) -> Result<Source, String> {
         return column(target).map(Source::Column);
     }
     let part = |text: &str| {
-        let (text, extension) = text.strip_suffix(":extension").map_or((text, false), |text| (text, true));
+        let forms = [(":extension", Form::Extension), (":decoded", Form::Decoded), ("", Form::Whole)];
+        let formed = forms.iter().find_map(|(suffix, form)| Some((text.strip_suffix(suffix)?, *form)));
+        let (text, form) = formed.unwrap_or((text, Form::Whole));
         let is_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
         let start = text.rfind(|char| !is_name(char)).map_or(0, |at| at + 1);
-        Ok(Part { before: text[..start].into(), column: column(&text[start..])?, extension })
+        Ok(Part { before: text[..start].into(), column: column(&text[start..])?, form })
     };
     let inner = target.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     let inner = inner.ok_or_else(|| format!("'{target}' has no end"))?;

@@ -21,7 +21,7 @@ mod link;
 
 pub use correlation::{Bounds, Correlation, Counted};
 pub use logic::Expr;
-pub use logsource::{Fields, Part, Source};
+pub use logsource::{Fields, Form, Part, Source};
 pub use message::{Measures, Message};
 pub use rule::{Detection, Grouping, Kind, Route, Rule, SourceTest};
 pub use test::{Compare, Net, Number, Test};

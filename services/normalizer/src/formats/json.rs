@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn objects_are_flattened() {
-        let read = flat(r#"{"a":1,"b":{"c":"x\ny","d":{"e":true}},"f":[1,2.5,"z",null,{"g":[1]}],"h":null,"\u0069":-3}"#);
+        let read =
+            flat(r#"{"a":1,"b":{"c":"x\ny","d":{"e":true}},"f":[1,2.5,"z",null,{"g":[1]}],"h":null,"\u0069":-3}"#);
         let expected = [("a", "1"), ("b.c", "x\ny"), ("b.d.e", "true"), ("f", r#"1,2.5,z,{"g":[1]}"#), ("i", "-3")];
         assert_eq!(read, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }

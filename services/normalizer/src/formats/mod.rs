@@ -24,7 +24,6 @@ impl Fault {
 
 /// The record as text.
 pub(crate) fn text(record: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(record).map_err(|error| {
-        Fault::new(Reason::BadUtf8, format!("byte {} is no UTF-8", error.valid_up_to() + 1))
-    })
+    std::str::from_utf8(record)
+        .map_err(|error| Fault::new(Reason::BadUtf8, format!("byte {} is no UTF-8", error.valid_up_to() + 1)))
 }

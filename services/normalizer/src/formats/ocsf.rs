@@ -13,8 +13,7 @@ pub(crate) const PARSER_VERSION: &str = "ocsf@1";
 const US_PER_MS: i64 = 1_000;
 
 /// Names of the hosts and domains an event is about, by OCSF path.
-const NAMES: [&str; 4] =
-    ["/query/hostname", "/http_request/url/hostname", "/tls/sni", "/dst_endpoint/hostname"];
+const NAMES: [&str; 4] = ["/query/hostname", "/http_request/url/hostname", "/tls/sni", "/dst_endpoint/hostname"];
 
 /// Reads an event.
 pub(crate) fn read(text: &str) -> Result<Map<String, Value>, Fault> {

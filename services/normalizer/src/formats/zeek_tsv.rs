@@ -146,7 +146,13 @@ impl<'a> Header<'a> {
         self.columns.iter().map(|column| column.name).collect()
     }
 
-    fn list(&self, column: &Column<'a>, cell: &'a str, escaped: bool, record: &mut Record<'a>) -> Result<Value<'a>, Fault> {
+    fn list(
+        &self,
+        column: &Column<'a>,
+        cell: &'a str,
+        escaped: bool,
+        record: &mut Record<'a>,
+    ) -> Result<Value<'a>, Fault> {
         let start = record.list_start();
         if cell != self.empty_field {
             for item in cell.split(self.set_separator).filter(|&item| item != self.unset_field) {
@@ -205,11 +211,7 @@ fn scalar<'a>(column: &Column<'a>, cell: &'a str, escaped: bool, record: &mut Re
 pub(crate) const MAX_SHOWN_CHARS: usize = 64;
 
 fn text<'a>(cell: &'a str, escaped: bool, record: &mut Record<'a>) -> Text<'a> {
-    if escaped && cell.contains('\\') {
-        record.copy(|out| unescape(cell, out))
-    } else {
-        Text::Borrowed(cell)
-    }
+    if escaped && cell.contains('\\') { record.copy(|out| unescape(cell, out)) } else { Text::Borrowed(cell) }
 }
 
 /// Zeek writes `\\` for a backslash and `\xNN` for a byte; bytes that make no UTF-8 stay `\xNN`.
@@ -306,7 +308,9 @@ mod tests {
 
     #[test]
     fn headers_are_checked() {
-        for context in [b"".as_slice(), b"#fields\ta\tb\n#types\tstring\n", b"#separator ab\n#fields\ta", b"#fields\t\xff"] {
+        for context in
+            [b"".as_slice(), b"#fields\ta\tb\n#types\tstring\n", b"#separator ab\n#fields\ta", b"#fields\t\xff"]
+        {
             assert_eq!(Header::read(context).unwrap_err().reason, Reason::BadHeader);
         }
     }

@@ -110,7 +110,8 @@ impl Table {
     /// A table of a mapping: texts, ranges of whole numbers such as `400-599`, and `_` for anything else.
     pub(crate) fn new(rows: &BTreeMap<String, Constant>) -> Self {
         let other = rows.get("_").cloned();
-        let rows = rows.iter().filter(|(from, _)| *from != "_").map(|(from, to)| (From::new(from), to.clone())).collect();
+        let rows =
+            rows.iter().filter(|(from, _)| *from != "_").map(|(from, to)| (From::new(from), to.clone())).collect();
         Self { rows, other }
     }
 
@@ -182,9 +183,7 @@ impl Convert {
             Self::Lower => domains::lower(text, buffer),
             Self::Name => domains::name(text, buffer),
             Self::Host => domains::host(text, buffer).unwrap_or_default(),
-            Self::RegisteredDomain => {
-                domains::host(text, buffer).and_then(domains::registered).unwrap_or_default()
-            }
+            Self::RegisteredDomain => domains::host(text, buffer).and_then(domains::registered).unwrap_or_default(),
             Self::Ip if text.is_empty() => text,
             Self::Ip => canonical_ip(text, buffer)?,
             Self::Before(separator, end) => split(text, *separator, *end).map_or(text, |(before, _)| before),

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 pub(crate) const PARTITIONS: u16 = 16;
 
-/// 2018-04-01: shortly after the sample's data.
-pub(crate) const RECEIVED_US: i64 = 1_522_540_800_000_000;
+/// 2024-05-02: after all samples.
+pub(crate) const RECEIVED_US: i64 = 1_714_608_000_000_000;
 
 pub(crate) type Row = Map<String, Value>;
 

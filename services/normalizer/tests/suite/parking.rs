@@ -65,7 +65,10 @@ fn broken_lines_are_parked() {
 fn what_no_reader_fits_is_parked() {
     check(header("carrier_pigeon"), &[(GOOD, Some("unknown_kind"))]);
     check(header("zeek"), &[(b"1521911720.865716\t10.0.0.1\t53\ta", Some("no_header"))]);
-    check(RawHeader { context: b"#separator \\x09\n".as_slice().into(), ..header("zeek") }, &[(b"1\t2", Some("bad_header"))]);
+    check(
+        RawHeader { context: b"#separator \\x09\n".as_slice().into(), ..header("zeek") },
+        &[(b"1\t2", Some("bad_header"))],
+    );
     check(header("ocsf"), &[(br#"{"class_uid":4001}"#, Some("missing_time")), (b"{", Some("bad_json"))]);
 }
 

@@ -31,8 +31,21 @@ fn json_value() -> impl Strategy<Value = String> {
 
 fn json_record() -> impl Strategy<Value = Vec<u8>> {
     let key = prop::sample::select(vec![
-        "_path", "ts", "id.orig_h", "id.orig_p", "query", "answers", "TTLs", "AA", "rcode_name", "duration", "message", "class_uid",
-        "time", "@timestamp", "x",
+        "_path",
+        "ts",
+        "id.orig_h",
+        "id.orig_p",
+        "query",
+        "answers",
+        "TTLs",
+        "AA",
+        "rcode_name",
+        "duration",
+        "message",
+        "class_uid",
+        "time",
+        "@timestamp",
+        "x",
     ]);
     let members = prop::collection::vec((key, json_value()), 0..8);
     members.prop_map(|members| {
@@ -46,7 +59,8 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(any::<u8>(), 0..64),
         prop::collection::vec(prop::sample::select(b"{}[]\":,\\\t0.19-eTF#x() ".to_vec()), 0..64),
         json_record(),
-        (json_record(), any::<prop::sample::Index>()).prop_map(|(record, at)| record[..at.index(record.len())].to_vec()),
+        (json_record(), any::<prop::sample::Index>())
+            .prop_map(|(record, at)| record[..at.index(record.len())].to_vec()),
         prop::collection::vec("[-0-9.TFa\\\\x,():]{0,8}", 7).prop_map(|cells| cells.join("\t").into_bytes()),
     ]
 }

@@ -276,4 +276,4 @@ fn skipped(position: &Position, sequence: Sequence) -> Position {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

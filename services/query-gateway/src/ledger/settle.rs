@@ -123,16 +123,12 @@ fn normalized(lanes: &BTreeMap<String, Sequence>, evt: &EvtFold) -> Result<(), O
 }
 
 fn correlated(events: &BTreeMap<u16, Sequence>, alert: &AlertFold) -> Result<(), Open> {
-    let behind = |(partition, sequence): &(&u16, &Sequence)| alert.covered.get(partition).is_none_or(|at| at < sequence);
+    let behind =
+        |(partition, sequence): &(&u16, &Sequence)| alert.covered.get(partition).is_none_or(|at| at < sequence);
     events.iter().find(behind).map_or(Ok(()), |(partition, _)| Err(open("correlator", partition)))
 }
 
-fn passed(
-    stream: Stream,
-    readers: &[&str],
-    newest: &BTreeMap<u16, Sequence>,
-    floors: &FloorView,
-) -> Result<(), Open> {
+fn passed(stream: Stream, readers: &[&str], newest: &BTreeMap<u16, Sequence>, floors: &FloorView) -> Result<(), Open> {
     for reader in readers {
         for (partition, sequence) in newest {
             if floors.sequence(stream, reader, *partition) < *sequence {

@@ -6,10 +6,10 @@ use atalaya_bus::{Lease, now_us};
 use atalaya_chassis::Shutdown;
 use tokio::time::MissedTickBehavior;
 
+use super::Ledger;
 use super::alarms::Alarms;
 use super::keeper::{KeeperError, keep, read};
 use super::settle::totals;
-use super::Ledger;
 use crate::telemetry;
 
 const LEASE: &str = "ledger";

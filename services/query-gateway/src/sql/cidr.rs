@@ -1,9 +1,9 @@
 //! `cidr_contains(address, network)`: whether an address lies in a network.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, new_null_array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err, plan_err};
@@ -107,7 +107,7 @@ fn pairwise(addresses: &ArrayRef, networks: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(found.collect::<Result<BooleanArray>>()?))
 }
 
-/// A network: the addresses of one family whose first bits are the same.
+/// A network: the addresses of one family whose first bits are the same. A v4 address written as v6 is v4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network {
     is_v6: bool,
@@ -151,19 +151,13 @@ impl Network {
     /// None if the text is no address.
     fn contains(&self, address: &str) -> Option<bool> {
         let (is_v6, bits) = bits_of(address.parse().ok()?);
-        // A network of mapped addresses wider than them all is the only one that holds both families.
-        let bits = if self.is_v6 && !is_v6 { mapped(bits) } else { bits };
-        Some((self.is_v6 || !is_v6) && bits & self.mask == self.first)
+        Some(self.is_v6 == is_v6 && bits & self.mask == self.first)
     }
-}
-
-fn mapped(v4: u128) -> u128 {
-    u128::from(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)) | v4
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{DictionaryArray, StringArray};
+    use arrow::array::{Array, DictionaryArray, StringArray};
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -182,7 +176,8 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", Some(false)),
             ("2001:db8::/32", "32.1.13.184", Some(false)),
             ("::ffff:10.0.0.0/104", "10.1.1.1", Some(true)),
-            ("::/0", "10.1.1.1", Some(true)),
+            ("::/0", "10.1.1.1", Some(false)),
+            ("::/0", "2001:db8::1", Some(true)),
             ("10.0.0.0/8", "::ffff:10.0.0.1", Some(true)),
             ("10.0.0.0/8", "no address", None),
         ] {

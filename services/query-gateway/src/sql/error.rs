@@ -3,7 +3,7 @@
 use datafusion::error::DataFusionError;
 
 /// Why a query has no answer, or stopped in the middle of it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SqlError {
     /// The text is wrong, or asks for what nobody may do: change it.
     #[error("{0}")]
@@ -29,13 +29,9 @@ impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> Self {
         let text = || first_line(&error.strip_backtrace());
         match error.find_root() {
-            DataFusionError::External(source) if source.is::<Self>() => match error {
-                DataFusionError::External(source) => source.downcast().map_or_else(
-                    |source| Self::Internal(source.to_string()),
-                    |own| *own,
-                ),
-                error => Self::Internal(error.strip_backtrace()),
-            },
+            DataFusionError::External(source) if source.is::<Self>() => {
+                source.downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::Internal(text()))
+            }
             DataFusionError::SQL(..)
             | DataFusionError::Plan(_)
             | DataFusionError::SchemaError(..)

@@ -38,7 +38,11 @@ pub(crate) fn check_statement(statement: &Statement) -> Result<(), SqlError> {
             other => refused(first_words(&other.to_string())),
         },
         Statement::Explain(ExplainStatement { options, statement }) => {
-            if options.analyze { refused("EXPLAIN ANALYZE") } else { check_statement(statement) }
+            if options.analyze {
+                refused("EXPLAIN ANALYZE")
+            } else {
+                check_statement(statement)
+            }
         }
         Statement::CopyTo(_) => refused("COPY"),
         Statement::CreateExternalTable(_) => refused("CREATE EXTERNAL TABLE"),

@@ -13,13 +13,14 @@ mod cooperate;
 mod engine;
 mod error;
 mod guard;
+mod interrupt;
+mod lane;
 mod resources;
 mod scan;
 mod statistics;
 mod table;
 
 pub use answer::{SqlAnswer, TablePositions, Truncation};
-pub use cooperate::CooperativeJoins;
 pub use engine::SqlEngine;
 pub use error::SqlError;
 pub use guard::{MAX_DEPTH, MAX_SQL_BYTES};

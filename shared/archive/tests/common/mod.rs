@@ -34,6 +34,8 @@ pub fn message(partition: u16, sequence: u64, rows: u32) -> StoredBatch {
         builder.time(col::TIME, START_US + i64::from(rows - row) * HOUR_US / 2);
         builder.text(col::dns::QUERY, &format!("host{}.example.com", row % 10));
         builder.text(col::dns::SRC_IP, &format!("10.0.0.{}", row % 200));
+        builder.int32(col::dns::SRC_PORT, 40_000 + i32::try_from(row).unwrap());
+        builder.int64(col::dns::RTT_US, i64::from(row) * 1_000_003);
         builder.texts(col::dns::ANSWERS, ["192.0.2.1", "192.0.2.2"].into_iter());
         builder.unmapped("row", &row.to_string());
         builder.end();

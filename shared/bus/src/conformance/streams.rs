@@ -151,6 +151,8 @@ pub(super) async fn positions_are_verified(bus: Arc<dyn Bus>) -> Result<()> {
         let found = verify_position(bus.as_ref(), Stream::Raw, &bad).await;
         ensure!(matches!(found, Err(BusError::Mismatch(_))), "{bad:?}: {found:?}");
     }
+    let beyond = bus.read(Stream::Raw, &filter(">")?, last + 1).await.map(|_| ());
+    ensure!(matches!(beyond, Err(BusError::Mismatch(_))), "{beyond:?}");
     Ok(())
 }
 

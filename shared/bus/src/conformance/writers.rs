@@ -228,7 +228,8 @@ pub(super) async fn a_full_stream_is_waited_for(bus: Arc<dyn Bus>) -> Result<()>
         bus.trim(Stream::Evt, 5, &[filter("evt.*.c1-0.>")?]).await.map_err(anyhow::Error::from)
     };
     let (written, trimmed) = tokio::join!(tokio::time::timeout(Duration::from_secs(20), written), trimmed);
-    (written??, trimmed?);
+    written??;
+    trimmed?;
     same(next(reader.as_mut()).await?.headers.id.clone(), sequence.to_string())?;
     let fence = OutputLane::evt(&lane()?).fence(subject("evt.0.c1-0.a")?).context("fence")?;
     let stale = bus.append(&fence, 1, outgoing("x", "x")).await;

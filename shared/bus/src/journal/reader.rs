@@ -27,11 +27,17 @@ pub(super) struct JournalReader {
 }
 
 impl JournalReader {
+    /// A reader that starts after a sequence.
     pub(super) fn new(core: Arc<Core>, stream: Stream, filter: Filter, after: Sequence) -> Result<Self, BusError> {
         let watch = {
             let mut state = core.state();
             state.check_open()?;
-            state.stream(stream).subjects.watch(&filter)
+            let state = state.stream(stream);
+            if after > state.last {
+                let reason = format!("{stream} ends at {}, a reader stood at {after}: the log went back", state.last);
+                return Err(BusError::Mismatch(reason));
+            }
+            state.subjects.watch(&filter)
         };
         Ok(Self { core, stream, filter, watch, position: after, found: VecDeque::new(), disk: None })
     }

@@ -38,35 +38,43 @@ impl Committer {
     /// Removes some messages; the stream's first sequence when done.
     fn trim(&mut self, job: &TrimJob) -> Result<Option<Sequence>, BusError> {
         let stream = job.stream;
-        let mut batch = self.store.batch(false);
-        // Held to the end: a reader sees either what was, or that it is gone.
-        let mut state = self.core.state();
-        state.check_open()?;
-        let (first, last) = (state.stream(stream).first, state.stream(stream).last);
-        let before = job.before.min(last + 1);
-        let newest: HashSet<_> = job.fences.iter().map(|fence| state.stream(stream).subjects.stored(fence)).collect();
-        let keys = self.store.keys(stream, first, before.max(first)).take(STEP_MESSAGES);
+        let (first, last, newest, kept) = {
+            let mut state = self.core.state();
+            state.check_open()?;
+            let stream = state.stream(stream);
+            let newest: HashSet<_> = job.fences.iter().map(|fence| stream.subjects.stored(fence)).collect();
+            let kept: Vec<Slice> = stream.kept.values().cloned().collect();
+            (stream.first, stream.last, newest, kept)
+        };
+        // Nobody else gives out numbers or trims, so what was seen holds.
+        let before = job.before.min(last + 1).max(first);
+        let keys = self.store.keys(stream, first, before).take(STEP_MESSAGES);
         let keys: Vec<Slice> = keys.collect::<Result<_, _>>()?;
         let done = keys.len() < STEP_MESSAGES;
-        let mut reached = if done { before.max(first) } else { first };
-        let mut trimmed: BTreeMap<String, Sequence> = BTreeMap::new();
-        let kept: Vec<Slice> = state.stream(stream).kept.values().cloned().collect();
+        let reached = match keys.last() {
+            Some(key) if !done => Key::decode(key)?.sequence + 1,
+            _ => before,
+        };
+        let (mut batch, mut gone, mut staying) = (self.store.batch(false), Vec::new(), Vec::new());
+        let mut trimmed: BTreeMap<&str, Sequence> = BTreeMap::new();
         for bytes in kept.iter().chain(&keys) {
             let key = Key::decode(bytes)?;
-            reached = reached.max(key.sequence + 1);
             if newest.contains(&key.sequence) {
-                state.stream(stream).kept.insert(key.sequence, bytes.clone());
-                continue;
+                staying.push((key.sequence, bytes.clone()));
+            } else {
+                batch.remove(self.store.stream(stream), bytes.clone());
+                trimmed.insert(key.subject, key.sequence);
+                gone.push(key);
             }
-            batch.remove(self.store.stream(stream), bytes.clone());
-            state.stream(stream).kept.remove(&key.sequence);
-            state.trim(stream, &key);
-            trimmed.insert(key.subject.to_owned(), key.sequence);
         }
         for (subject, sequence) in &trimmed {
             batch.insert(self.store.meta(), trimmed_key(stream, subject), sequence.to_be_bytes());
         }
         batch.insert(self.store.meta(), first_key(stream), reached.to_be_bytes());
+        // Held over the commit: a reader sees either what was, or that it is gone.
+        let mut state = self.core.state();
+        gone.iter().for_each(|key| state.trim(stream, key));
+        state.stream(stream).kept = staying.into_iter().collect();
         state.set_first(stream, reached);
         batch.commit().map_err(io)?;
         Ok(done.then_some(reached))

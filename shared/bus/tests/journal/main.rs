@@ -1,5 +1,7 @@
 //! The conformance suite over the journal, and what only the journal can be asked.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
 mod damage;
 mod kill;
 mod restart;

@@ -122,6 +122,17 @@ impl Directory {
         self
     }
 
+    /// The same with this URL for `bus`, `hot`, `archive` or `state` where the configuration names none.
+    ///
+    /// # Errors
+    /// If the section says something that is no text.
+    pub fn with_default_url(mut self, name: &'static str, url: String) -> Result<Self, ConfigError> {
+        if self.section::<String>(name)?.is_empty() {
+            self.overrides.push((format!("{}{}", section::ENV_PREFIX, name.to_uppercase()), url));
+        }
+        Ok(self)
+    }
+
     /// A section of `atalaya.yaml`: its default if it is not there.
     ///
     /// # Errors

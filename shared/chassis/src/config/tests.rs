@@ -23,6 +23,9 @@ fn sections_are_read_and_default() {
     assert_eq!(loaded.section::<String>("bus").unwrap(), "file:there");
     assert_eq!(loaded.section::<Collector>("collector").unwrap(), Collector { lanes: 8, listen: String::new() });
     assert_eq!(loaded.section::<String>("hot").unwrap(), "");
+    let loaded = ["bus", "hot"].into_iter().try_fold(loaded, |loaded, name| loaded.with_default_url(name, "file:d".into()));
+    let loaded = loaded.unwrap();
+    assert_eq!(["bus", "hot"].map(|name| loaded.section::<String>(name).unwrap()), ["file:there", "file:d"]);
 }
 
 #[test]

@@ -150,7 +150,7 @@ pub(super) async fn a_tenant_never_gets_anothers_alerts(hot: Arc<dyn Hot>) -> Re
     hot.file_alerts(&[mine.clone(), alert("acme-2", 1, 1)]).await?;
     let other: Tenant = "acme-2".parse()?;
     ensure!(hot.alert(&other, mine.id).await?.is_none());
-    ensure!(list(hot.as_ref(), query("acme", 5)?).await? == [mine.clone()]);
+    ensure!(list(hot.as_ref(), query("acme", 5)?).await? == std::slice::from_ref(&mine));
     let kind = ActionKind::Close;
     hot.act(&Action { alert: mine.id, tenant: other, kind, by: "eve".to_owned(), at_us: 1 }).await?;
     let row = hot.alert(&mine.tenant, mine.id).await?.context("the alert")?;

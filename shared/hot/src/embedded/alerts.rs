@@ -13,8 +13,8 @@ use super::keys::{after_prefix, newest_first, oldest_first, put_tenant, read_tim
 use crate::lookup::{Token, bind};
 use crate::{AlertPage, AlertQuery, AlertRow, HotError, MAX_PAGE_ROWS, stance};
 
-/// Actions on one alert that are shown; the oldest ones are.
-const MAX_ACTIONS: usize = 1_000;
+/// Actions on one alert that count; later ones are kept and not looked at.
+const MAX_ACTIONS: usize = 10_000;
 
 const HASH_BYTES: usize = 8;
 

@@ -208,7 +208,7 @@ mod tests {
                 key
             };
             prop_assert!(a == b || !key(&a).starts_with(&key(&b)));
-            let longer = format!("{}x", long);
+            let longer = long.clone() + "x";
             prop_assert!(key(&long).len() < 300);
             prop_assert_ne!(key(&long), key(&longer));
         }

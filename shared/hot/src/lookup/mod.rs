@@ -1,6 +1,6 @@
 //! How a page of a lookup is read, the same for every adapter: exactly newest first.
 //!
-//! A lookup names entities; each is a stream of postings, newest first ([`Tables::postings`]). [`walk`] opens the
+//! A lookup names entities; each is a stream of postings, newest first ([`Tables::postings`]). A walk opens the
 //! postings in order of their newest row, a few at once, and stops when enough rows are newer than the next posting's
 //! newest row. A row counts only if it is the tenant's, within the time range, and still holds what its posting says.
 
@@ -102,16 +102,28 @@ const HOLDERS_AT_ONCE: usize = 64;
 /// Rows kept of one indicator value at most.
 const MAX_INDICATORS: usize = 10_000;
 
+/// Where a page stops although there is more: it is short then, and its token leads on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of a page's rows at most, unless one row alone has more.
+    pub(crate) page_bytes: usize,
+    /// Postings opened for one page at most.
+    pub(crate) postings: usize,
+}
+
+const LIMITS: Limits = Limits { page_bytes: 16 << 20, postings: 10_000 };
+
 /// Reads pages over an adapter's tables.
 pub struct Lookups<T> {
     tables: T,
+    pub(crate) limits: Limits,
     cache: SegmentCache,
 }
 
 impl<T: Tables> Lookups<T> {
     /// Lookups over these tables.
     pub fn new(tables: T) -> Self {
-        Self { tables, cache: SegmentCache::new(CACHE_BYTES) }
+        Self { tables, limits: LIMITS, cache: SegmentCache::new(CACHE_BYTES) }
     }
 
     /// A page.

@@ -27,12 +27,6 @@ const MAX_CHUNK: usize = 256;
 /// Streams of postings read at once.
 const STREAMS_AT_ONCE: usize = 8;
 
-/// Bytes of a page's rows at most, unless one row alone has more.
-const MAX_PAGE_BYTES: usize = 16 << 20;
-
-/// Postings opened for one page; beyond, the page is short.
-const MAX_POSTINGS: usize = 10_000;
-
 pub(super) struct Walk<'a, T> {
     lookups: &'a Lookups<T>,
     lookup: &'a Lookup,
@@ -79,7 +73,7 @@ impl<'a, T: Tables> Walk<'a, T> {
             wanted,
             token,
             streams,
-            newest: Newest::new(lookup.limit, MAX_PAGE_BYTES),
+            newest: Newest::new(lookup.limit, lookups.limits.page_bytes),
             opened: 0,
         })
     }
@@ -94,7 +88,7 @@ impl<'a, T: Tables> Walk<'a, T> {
             if self.newest.is_full(bound_us) {
                 return self.finish(Some(bound_us));
             }
-            if self.opened >= MAX_POSTINGS && bound_us.saturating_add(1) < self.token.time_us {
+            if self.opened >= self.lookups.limits.postings && bound_us.saturating_add(1) < self.token.time_us {
                 return self.finish(Some(bound_us));
             }
             let postings = self.take(at_once);

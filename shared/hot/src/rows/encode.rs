@@ -156,7 +156,7 @@ impl Cells<'_> {
             Self::Time(times) => encode_varint(zigzag(times.value(row).wrapping_sub(base)), out),
             Self::Id(ids) => put_bytes(ids.value(row), out),
             Self::Texts(offsets, texts) => {
-                put_list(offsets, row, out, |at, out| put_bytes(texts.value(at).as_bytes(), out))
+                put_list(offsets, row, out, |at, out| put_bytes(texts.value(at).as_bytes(), out));
             }
             Self::Int64s(offsets, numbers) => {
                 put_list(offsets, row, out, |at, out| encode_varint(zigzag(numbers.value(at)), out));

@@ -188,7 +188,9 @@ fn late_events_open_incidents_only_where_each_counts_for_itself() {
     assert_eq!(states(&group.advance(&single, 110)), [(AlertState::Closed, 2, 2)]);
     let counted = policy(false, 2);
     let mut group = Group::new(&counted, detail);
-    (0..9).for_each(|number| drop(group.add(&counted, &occurrence(number, 5, 0, 100), detail)));
+    (0..9).for_each(|number| {
+        let _ = group.add(&counted, &occurrence(number, 5, 0, 100), detail);
+    });
     assert_eq!(group.tell(&counted), []);
 }
 

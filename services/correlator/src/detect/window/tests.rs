@@ -88,14 +88,18 @@ proptest! {
 #[test]
 fn pruning_forgets_only_what_no_window_holds() {
     let mut times = Times::default();
-    (0..30).for_each(|time| { let _ = times.add(time, SPAN_US, 100); });
+    (0..30).for_each(|time| {
+        let _ = times.add(time, SPAN_US, 100);
+    });
     times.prune(19, SPAN_US);
     assert_eq!(times.weight(), 10);
     assert_eq!(times.add(30, SPAN_US, 10).0.unwrap().count, 10);
     times.prune(100, SPAN_US);
     assert!(times.is_empty());
     let mut values = Values::default();
-    (0..30).for_each(|time| { let _ = values.add(time, time as u64, SPAN_US, 100, i64::MIN); });
+    (0..30).for_each(|time| {
+        let _ = values.add(time, time as u64, SPAN_US, 100, i64::MIN);
+    });
     values.prune(19);
     assert_eq!(values.weight(), 10);
 }

@@ -1,0 +1,5 @@
+//! The correlator as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    atalaya_chassis::main::<atalaya_correlator::Service>()
+}

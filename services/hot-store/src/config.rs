@@ -1,0 +1,68 @@
+//! What the hot-store service is told: section `hot_store`.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use atalaya_chassis::config::Directory;
+use serde::Deserialize;
+
+/// The shortest time a lease may last, milliseconds: it is renewed three times within.
+const MIN_LEASE_MS: u64 = 300;
+
+/// Longest wait for more messages, milliseconds: a row is to be found within a second.
+const MAX_LINGER_MS: u64 = 500;
+
+/// Section `hot_store` of `atalaya.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// URL of the bus; set from the section of that name.
+    #[serde(skip)]
+    pub bus: String,
+    /// URL of the hot store; set from the section of that name.
+    #[serde(skip)]
+    pub hot: String,
+    /// How long a message waits for others to be synced with, milliseconds.
+    pub linger_ms: u64,
+    /// How long a partition stays with a hot-store service that no longer answers, milliseconds.
+    pub lease_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { bus: String::new(), hot: String::new(), linger_ms: 10, lease_ms: 5_000 }
+    }
+}
+
+impl Config {
+    /// Reads the section.
+    ///
+    /// # Errors
+    /// If it is wrong; the error names file and line.
+    pub fn read(directory: &Directory) -> anyhow::Result<Self> {
+        let mut config: Self = directory.section("hot_store")?;
+        config.bus = directory.section("bus")?;
+        config.hot = directory.section("hot")?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// If one is out of its range.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        let Self { linger_ms, lease_ms, .. } = self;
+        ensure!(*linger_ms <= MAX_LINGER_MS, "hot_store.linger_ms: {linger_ms} is more than {MAX_LINGER_MS}");
+        ensure!(*lease_ms >= MIN_LEASE_MS, "hot_store.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");
+        Ok(())
+    }
+
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_millis(self.linger_ms)
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+}

@@ -1,0 +1,6 @@
+mod answers;
+mod isolation;
+mod limits;
+mod refusals;
+mod scans;
+mod world;
