@@ -85,7 +85,7 @@ impl Input {
     pub(crate) fn new(seed: u64) -> anyhow::Result<Self> {
         let mut input = Self { lanes: Vec::new(), good: 0, broken: 0 };
         for (number, tenant) in TENANTS.into_iter().enumerate() {
-            let lane: LaneId = format!("c1-{number}").parse()?;
+            let lane: LaneId = format!("c1-{number}").parse().map_err(anyhow::Error::msg)?;
             let mut builder = RawBuilder::zeek(&lane, &format!("zeek-{tenant}"), "dns");
             builder.header.tenant = tenant.to_owned();
             let random = SmallRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(number as u64));

@@ -110,10 +110,5 @@ impl Stage {
 
 /// A correlator that takes snapshots all the time.
 pub(crate) fn correlator() -> atalaya_correlator::Config {
-    atalaya_correlator::Config {
-        lease_ms: LEASE_MS,
-        snapshot_messages: 8,
-        snapshot_interval_ms: 200,
-        ..Default::default()
-    }
+    atalaya_correlator::Config { lease_ms: LEASE_MS, snapshot_ms: 100, ..Default::default() }
 }

@@ -10,7 +10,6 @@ use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_testkit::{Faults, Life};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::stage::Stage;
@@ -33,14 +32,14 @@ const FAULTS: Faults = Faults { crash: 0.01, ..Faults::ROUGH };
 
 /// A world at work.
 pub(crate) struct Running {
-    calm: watch::Sender<bool>,
-    drain: watch::Sender<bool>,
+    calm: Trigger,
+    drain: Trigger,
     stages: JoinSet<anyhow::Result<()>>,
 }
 
 /// Starts every stage of a world.
 pub(crate) fn start(world: &Arc<World>) -> Running {
-    let (calm, drain) = (watch::Sender::new(false), watch::Sender::new(false));
+    let ((calm, calmed), (drain, drained)) = (Shutdown::new(), Shutdown::new());
     let mut stages = JoinSet::new();
     for stage in Stage::all() {
         let mut hasher = DefaultHasher::new();
@@ -49,8 +48,8 @@ pub(crate) fn start(world: &Arc<World>) -> Running {
             world: Arc::clone(world),
             stage,
             random: SmallRng::seed_from_u64(hasher.finish()),
-            calm: calm.subscribe(),
-            drain: drain.subscribe(),
+            calm: calmed.clone(),
+            drain: drained.clone(),
             lives: VecDeque::new(),
         };
         stages.spawn(supervisor.run());
@@ -61,12 +60,12 @@ pub(crate) fn start(world: &Arc<World>) -> Running {
 impl Running {
     /// From now on nothing goes wrong.
     pub(crate) fn calm(&self) {
-        self.calm.send_replace(true);
+        self.calm.request();
     }
 
     /// Ends every stage as a machine that is shut down does.
     pub(crate) async fn drain(mut self) -> anyhow::Result<()> {
-        self.drain.send_replace(true);
+        self.drain.request();
         while let Some(ended) = self.stages.join_next().await {
             ended??;
         }
@@ -85,23 +84,25 @@ struct Supervisor {
     world: Arc<World>,
     stage: Stage,
     random: SmallRng,
-    calm: watch::Receiver<bool>,
-    drain: watch::Receiver<bool>,
+    /// Nothing goes wrong any more.
+    calm: Shutdown,
+    /// Everything is to end well.
+    drain: Shutdown,
     /// The newest last; those before it were overtaken.
     lives: VecDeque<Process>,
 }
 
 impl Supervisor {
     async fn run(mut self) -> anyhow::Result<()> {
-        let mut calm = self.calm.clone();
-        while !*calm.borrow() {
+        let calm = self.calm.clone();
+        while !calm.is_requested() {
             if self.lives.is_empty() {
                 self.begin(FAULTS);
             }
             let ends = Duration::from_millis(self.random.random_range(LIFE_MS));
             let Some(newest) = self.lives.back_mut() else { continue };
             tokio::select! {
-                _ = calm.wait_for(|&calm| calm) => break,
+                () = calm.requested() => break,
                 _ = &mut newest.task => drop(self.lives.pop_back()),
                 () = tokio::time::sleep(ends) => {
                     if self.random.random_bool(OVERTAKEN) {
@@ -140,12 +141,11 @@ impl Supervisor {
                 self.begin(Faults::NONE);
             }
         }
-        let mut drain = self.drain.clone();
         let Some(Process { trigger, mut task, .. }) = self.lives.pop_back() else { return Ok(()) };
         let name = self.stage.name();
         tokio::select! {
             ended = &mut task => anyhow::bail!("{name} ended by itself: {:?}", ended?),
-            _ = drain.wait_for(|&drain| drain) => trigger.request(),
+            () = self.drain.requested() => trigger.request(),
         }
         let ended = tokio::time::timeout(DRAIN, task).await.with_context(|| format!("{name} does not drain"))??;
         ended.with_context(|| format!("{name} died in good times"))?.with_context(|| format!("{name} failed"))

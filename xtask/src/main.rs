@@ -16,7 +16,7 @@ enum Task {
         /// unit, conformance, pipeline, sim, lint; advisories only by name: it needs the advisory database
         suites: Vec<suites::Suite>,
     },
-    /// Run a benchmark in release mode
+    /// Run a benchmark
     #[command(subcommand)]
     Bench(Bench),
 }
@@ -26,6 +26,10 @@ enum Task {
 enum Bench {
     /// The whole pipeline on embedded stores, per stage and whole
     Spine {
+        /// Build everything for release first: 50 CPU minutes; without, the profile of the tests, whose hot crates are
+        /// fully optimised
+        #[arg(long)]
+        release: bool,
         /// Passed on: see --help of the bench itself
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -35,7 +39,7 @@ enum Bench {
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test { suites } => suites::run(&suites),
-        Task::Bench(Bench::Spine { arguments }) => bench::spine(&arguments),
+        Task::Bench(Bench::Spine { release, arguments }) => bench::spine(release, &arguments),
     };
     done.unwrap_or_else(|error| {
         suites::say(&format!("xtask: {error:#}"));

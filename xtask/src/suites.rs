@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 /// One suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Suite {
+pub(crate) enum Suite {
     /// Units, properties and doc tests
     Unit,
     /// One suite per port, on every adapter
@@ -46,7 +46,7 @@ impl std::ops::AddAssign for Totals {
 }
 
 /// Runs suites; all of them if none is named.
-pub fn run(suites: &[Suite]) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(suites: &[Suite]) -> anyhow::Result<ExitCode> {
     let suites = if suites.is_empty() { &ALL } else { suites };
     let (mut totals, mut lines) = (Totals::default(), Vec::new());
     for suite in suites {
@@ -68,36 +68,58 @@ impl Suite {
     }
 
     fn run(self) -> anyhow::Result<Totals> {
-        let tests = |selection: &[&str]| {
-            let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast"]);
-            cargo.args(FEATURES).args(selection);
-            counted(cargo)
-        };
         match self {
             Self::Unit => {
-                let mut totals = tests(&["--lib", "--bins"])?;
-                totals += tests(&["--test", "*", "--exclude", "atalaya-tests"])?;
-                totals += tests(&["--doc"])?;
+                let mut totals = tests(&["--lib".to_owned(), "--bins".to_owned()])?;
+                totals += tests(&targets(self)?)?;
+                totals += tests(&["--doc".to_owned()])?;
                 Ok(totals)
             }
-            Self::Conformance => tests(&["--test", "conformance"]),
-            Self::Pipeline => tests(&["--test", "pipeline", "--test", "readers"]),
-            Self::Sim => tests(&["--test", "sim"]),
+            Self::Conformance | Self::Pipeline | Self::Sim => tests(&targets(self)?),
             Self::Lint => lint(),
             Self::Advisories => counted_step("advisories", deny(&["advisories"])?),
         }
     }
+
+    /// The suite that an integration test belongs to, by its name.
+    fn of(test: &str) -> Self {
+        match test {
+            "journal" | "embedded" => Self::Conformance,
+            "pipeline" | "readers" => Self::Pipeline,
+            "sim" => Self::Sim,
+            "tidy" => Self::Lint,
+            _ => Self::Unit,
+        }
+    }
+}
+
+/// Runs some tests; always with the whole workspace, so that every suite finds the same compiled crates.
+fn tests(selection: &[String]) -> anyhow::Result<Totals> {
+    let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    cargo.args(FEATURES).args(selection);
+    counted(cargo)
+}
+
+/// The integration tests of a suite, as arguments.
+fn targets(suite: Suite) -> anyhow::Result<Vec<String>> {
+    let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output().context("cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let names = targets.filter(|target| target["kind"][0] == "test").filter_map(|target| target["name"].as_str());
+    let mut names: Vec<&str> = names.filter(|name| Suite::of(name) == suite).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.iter().flat_map(|name| ["--test".to_owned(), (*name).to_owned()]).collect())
 }
 
 fn lint() -> anyhow::Result<Totals> {
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--quiet"]);
     clippy.args(FEATURES).args(["--", "--deny", "warnings"]);
-    let mut tidy = cargo(&["test", "--workspace"]);
-    tidy.args(FEATURES).args(["--test", "tidy"]);
     let mut totals = counted_step("fmt", cargo(&["fmt", "--all", "--check"]))?;
     totals += counted_step("clippy", clippy)?;
     totals += counted_step("deny", deny(&["licenses", "bans", "sources"])?)?;
-    totals += counted(tidy)?;
+    totals += tests(&targets(Suite::Lint)?)?;
     say("advisories are not checked here: cargo xtask test advisories does, where the database can be reached");
     Ok(totals)
 }
@@ -151,7 +173,7 @@ fn closing_line(line: &str) -> Option<Totals> {
 }
 
 /// Writes a line for the person who waits.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Nobody is left to tell where the standard output is closed.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -23,14 +23,22 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use atalaya_archive::Archive;
-use atalaya_bus::Bus;
+use atalaya_bus::{Bus, Stream, keep_trimmed};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 
 pub use config::Config;
 pub use findings::findings;
 
+/// What must be done with EVT and ALERT before they are let go.
+const EVT_READERS: [&str; 4] = ["archive", "correlator", "hot", "ledger"];
+const ALERT_READERS: [&str; 4] = ["archive", "hot", "ledger", "notifier"];
+
+/// Of each, what stays for a replay, bytes.
+const KEEP_BYTES: u64 = 512 << 20;
+
 /// What the cold archive talks to.
+#[derive(Clone)]
 pub struct Deps {
     /// The bus.
     pub bus: Arc<dyn Bus>,
@@ -75,5 +83,12 @@ impl atalaya_chassis::Service for Service {
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
     deps.archive.self_test().await.with_context(|| format!("self test of {}", deps.archive.root()))?;
-    worker::run(&config, deps, shutdown).await
+    let holder = format!("cold-archive-{}", std::process::id());
+    let trim = |stream, readers| keep_trimmed(Arc::clone(&deps.bus), stream, readers, KEEP_BYTES, &holder);
+    let (events, alerts) = (trim(Stream::Evt, &EVT_READERS), trim(Stream::Alert, &ALERT_READERS));
+    tokio::select! {
+        ended = worker::run(&config, deps.clone(), shutdown) => ended,
+        never = events => match never {},
+        never = alerts => match never {},
+    }
 }

@@ -230,8 +230,12 @@ impl<'s> Work<'s> {
     async fn snapshot(&mut self, next_rules: Option<Rules>) -> anyhow::Result<()> {
         self.snapshotted_at = Instant::now();
         let moved = self.snapshot.as_ref() != Some(&self.position);
-        if !self.closing.is_empty() || (!moved && next_rules.is_none()) {
+        if !self.closing.is_empty() {
             return Ok(());
+        }
+        if !moved && next_rules.is_none() {
+            // Nothing came for a whole interval: an idle partition must not hold the others' trimming back.
+            return self.raise_floor(self.position.clone()).await;
         }
         let image = self.detector.as_ref().context("the detector was lost")?.image()?;
         let (bytes, rules) = (image.len(), self.rules.clone());
@@ -240,9 +244,18 @@ impl<'s> Work<'s> {
         let second = self.shared.snapshots.put(self.partition, snapshot).await.context("state store")?;
         self.snapshot = Some(self.position.clone());
         if let Some(position) = second {
-            self.floor.set(Floor { position, books: Books::default() }).await.context("floor")?;
+            self.raise_floor(position).await?;
         }
         telemetry::snapshotted(self.partition, &self.position, bytes, self.snapshotted_at.elapsed());
+        Ok(())
+    }
+}
+
+impl Work<'_> {
+    async fn raise_floor(&mut self, position: Position) -> anyhow::Result<()> {
+        if self.floor.floor().is_none_or(|floor| floor.position != position) {
+            self.floor.set(Floor { position, books: Books::default() }).await.context("floor")?;
+        }
         Ok(())
     }
 }

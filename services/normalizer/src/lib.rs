@@ -32,7 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use atalaya_bus::Bus;
+use atalaya_bus::{Bus, Stream, keep_trimmed};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 
@@ -43,6 +43,12 @@ pub use owners::{Assets, Ownership, OwnershipError};
 
 /// A record at most, bytes; a longer one is parked, cut.
 pub const MAX_RECORD_BYTES: usize = 256 << 10;
+
+/// What must be done with RAW before it is let go.
+const RAW_READERS: [&str; 2] = ["normalizer", "ledger"];
+
+/// Of RAW, what stays for a replay, bytes.
+const RAW_KEEP_BYTES: u64 = 256 << 20;
 
 /// What the normalizer talks to.
 pub struct Deps {
@@ -85,5 +91,10 @@ impl atalaya_chassis::Service for Service {
 /// If the mappings are wrong, or the bus does not answer at the start.
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
-    lanes::run(&config, deps, &shutdown).await
+    let holder = format!("normalizer-{}", std::process::id());
+    let trimming = keep_trimmed(Arc::clone(&deps.bus), Stream::Raw, &RAW_READERS, RAW_KEEP_BYTES, &holder);
+    tokio::select! {
+        ended = lanes::run(&config, deps, &shutdown) => ended,
+        never = trimming => match never {},
+    }
 }

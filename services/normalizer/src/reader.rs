@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
         match &self.syntax {
             Syntax::Tsv(header, names) => header.record(text, record, names),
             Syntax::None(reason, detail) => Err(Fault::new(*reason, detail.clone())),
-            Syntax::Json | Syntax::Ocsf if text.contains('\t') && !text.trim_ascii_start().starts_with(['{', '[']) => {
+            Syntax::Json | Syntax::Ocsf if !text.trim_ascii_start().starts_with(['{', '[']) && text.contains('\t') => {
                 Err(Fault::new(Reason::NoHeader, "tab-separated values without a header that names them"))
             }
             Syntax::Json | Syntax::Ocsf => json::read(text, record),

@@ -164,7 +164,7 @@ impl Log {
 
     /// What a new table begins with.
     pub(crate) fn creation(&self) -> Result<Vec<Action>, ArchiveError> {
-        let protocol: Protocol = self.from_json(json!({
+        let protocol: Protocol = self.decode(json!({
             "minReaderVersion": READER_VERSION,
             "minWriterVersion": WRITER_VERSION,
         }))?;
@@ -264,7 +264,7 @@ impl Log {
         schema.try_into_kernel().map_err(|error| self.unsupported(error.to_string()))
     }
 
-    fn from_json<T: serde::de::DeserializeOwned>(&self, value: serde_json::Value) -> Result<T, ArchiveError> {
+    fn decode<T: serde::de::DeserializeOwned>(&self, value: serde_json::Value) -> Result<T, ArchiveError> {
         serde_json::from_value(value).map_err(|error| self.unsupported(error.to_string()))
     }
 

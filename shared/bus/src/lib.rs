@@ -33,7 +33,7 @@ pub use port::{
     Sequence, Stream, StreamInfo, is_key,
 };
 pub use subject::{Fence, Filter, Subject, SubjectError};
-pub use trim::{TrimReader, Trimmed, Trimmer};
+pub use trim::{TrimReader, Trimmed, Trimmer, keep_trimmed};
 pub use writer::{FencedWriter, Part, Unfinished, WriteError};
 
 /// Opens the bus a URL names: `file:DIR`.

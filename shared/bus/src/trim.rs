@@ -1,13 +1,15 @@
 //! Lets go of what every named reader is done with, oldest first.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atalaya_model::LaneId;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bus, BusError, Filter, Floor, Floors, OutputLane, Sequence, Stream};
+use crate::{Bus, BusError, Filter, Floor, Floors, Lease, LeaseError, OutputLane, Sequence, Stream};
 
 /// Bytes let go in one step at most: a larger purge stalls every publisher of a server.
 const STEP_BYTES: u64 = 16 << 20;
@@ -202,3 +204,50 @@ impl Trimmer {
         }
     }
 }
+
+/// Pause between two looks at a stream.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a stream stays with a trimmer that no longer answers.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// Trims a stream for as long as it is polled, while nobody else does: under the lease `trim.<STREAM>`. Readers are
+/// named as in bucket `floors`; none of them yields.
+pub async fn keep_trimmed(
+    bus: Arc<dyn Bus>,
+    stream: Stream,
+    readers: &[&str],
+    keep_bytes: u64,
+    holder: &str,
+) -> Infallible {
+    loop {
+        if let Err(error) = trim_under_lease(&bus, stream, readers, keep_bytes, holder).await {
+            tracing::warn!(%stream, "not trimmed, to be tried again: {error}");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn trim_under_lease(
+    bus: &Arc<dyn Bus>,
+    stream: Stream,
+    readers: &[&str],
+    keep_bytes: u64,
+    holder: &str,
+) -> Result<(), BusError> {
+    let lease_error = |error: LeaseError| BusError::Io(error.to_string());
+    let leases = bus.bucket("leases").await?;
+    let name = format!("trim.{stream}");
+    let Some(mut lease) = Lease::acquire(leases, &name, holder, LEASE).await.map_err(lease_error)? else {
+        return Ok(());
+    };
+    let readers = readers.iter().map(|name| TrimReader { name: (*name).to_owned(), yields: false }).collect();
+    let trimmer = Trimmer::open(Arc::clone(bus), stream, readers, keep_bytes).await?;
+    while lease.renew().await.map_err(lease_error)? {
+        if !trimmer.step().await?.more {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+

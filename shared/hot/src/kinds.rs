@@ -92,14 +92,6 @@ impl EntityKind {
         }
     }
 
-    /// The kind with a stored number.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Tenant, Self::Raw, Self::SrcIp, Self::DstIp, Self::Domain, Self::User]
-            .into_iter()
-            .find(|kind| *kind as u8 == number)
-    }
-
     /// Whether its values are addresses.
     #[must_use]
     pub const fn is_address(self) -> bool {

@@ -27,7 +27,6 @@ pub use port::{
     AlertPage, AlertQuery, AlertRow, AlertStatus, Comment, Filed, FiledMessage, Hit, Hot, HotError, Lookup, LookupKind,
     MAX_PAGE_ROWS, Page,
 };
-pub use rows::RowsError;
 
 /// Opens the hot store a URL names: `file:DIR`, or `file:DIR?retention=90d` where rows are to go some day.
 ///

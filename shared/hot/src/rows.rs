@@ -18,7 +18,7 @@ pub(crate) use encode::RowEncoder;
 
 /// Rows that cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RowsError {
+pub(crate) enum RowsError {
     /// Written with other columns.
     #[error("rows of a layout this program does not know")]
     Layout,

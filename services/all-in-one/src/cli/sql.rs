@@ -56,9 +56,9 @@ async fn answer(session: &Session, args: &SqlArgs) -> anyhow::Result<(Vec<Record
         max_rows: args.max_rows,
         explain: args.explain,
     };
-    let mut stream = session.query().sql(request).await.map_err(super::output::refused)?.into_inner();
+    let mut stream = session.query().sql(request).await.map_err(output::refused)?.into_inner();
     let (mut ipc, mut truncated) = (Vec::new(), false);
-    while let Some(piece) = stream.message().await.map_err(super::output::refused)? {
+    while let Some(piece) = stream.message().await.map_err(output::refused)? {
         ipc.extend_from_slice(&piece.ipc);
         truncated |= piece.truncated;
     }

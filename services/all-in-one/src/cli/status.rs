@@ -1,5 +1,7 @@
 //! `atalaya status`.
 
+use std::collections::BTreeMap;
+
 use atalaya_model::Counts;
 use atalaya_proto::query_v1::{LedgerRow, StatusRequest, StatusResponse};
 use clap::Args;
@@ -44,10 +46,7 @@ fn show(args: &StatusArgs, status: &StatusResponse) -> anyhow::Result<()> {
     });
     output::table(&["stream", "first", "last", "held"], &streams.collect::<Vec<_>>())?;
     line("")?;
-    let readers = status.readers.iter().map(|reader| {
-        vec![reader.reader.clone(), reader.partition.to_string(), reader.sequence.to_string(), reader.lag.to_string()]
-    });
-    output::table(&["reader", "partition", "position", "lag"], &readers.collect::<Vec<_>>())?;
+    output::table(&["reader", "partitions", "lag"], &readers(status))?;
     line("")?;
     let rates = status.rates.iter().map(|rate| {
         let figures = [rate.ten_minutes, rate.three_hours, rate.one_day, rate.all_time].map(|rate| format!("{rate:.1}"));
@@ -66,6 +65,17 @@ fn show(args: &StatusArgs, status: &StatusResponse) -> anyhow::Result<()> {
         line(&format!("last error: {}", status.last_error))?;
     }
     Ok(())
+}
+
+/// One row a reader: its partitions or lanes, and the messages they have not covered.
+fn readers(status: &StatusResponse) -> Vec<Vec<String>> {
+    let mut readers = BTreeMap::<String, (u64, u64)>::new();
+    for reader in &status.readers {
+        let name: Vec<&str> = reader.reader.split(' ').take(2).collect();
+        let (partitions, lag) = readers.entry(name.join(" ")).or_default();
+        (*partitions, *lag) = (*partitions + 1, *lag + reader.lag);
+    }
+    readers.into_iter().map(|(name, (partitions, lag))| vec![name, partitions.to_string(), lag.to_string()]).collect()
 }
 
 /// The books, and whether they balance.

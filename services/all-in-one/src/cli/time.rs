@@ -1,6 +1,6 @@
 //! Times as people give them.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use atalaya_model::parse_span;
 use jiff::Timestamp;
 
@@ -19,12 +19,6 @@ pub(super) fn parse(text: &str) -> anyhow::Result<i64> {
     }
 }
 
-/// A time as RFC 3339 to the second.
-pub(super) fn show(time_us: i64) -> anyhow::Result<String> {
-    let time = Timestamp::from_microsecond(time_us).context("a time out of range")?;
-    Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +30,5 @@ mod tests {
         let hour_ago = parse("1h").unwrap();
         assert!((Timestamp::now().as_microsecond() - hour_ago - 3_600_000_000).abs() < 60_000_000);
         assert!(parse("yesterday").is_err());
-        assert_eq!(show(1_500_000).unwrap(), "1970-01-01T00:00:01Z");
     }
 }

@@ -1,5 +1,6 @@
 //! What the cold archive's tests share: a real bus and archive, writers of EVT and ALERT, and the service in a task.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses some of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here has failed")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -185,15 +185,12 @@ fn labelled_parameters() {
             let hit = rows.is_some_and(|rows| rows.get(row));
             let total = totals.entry(kind).or_default();
             *total = (total.0 + usize::from(hit), total.1 + 1);
-            if (kind == "norm" && hit) || std::env::var("SHOW").is_ok() && kind == "sqli" && !hit {
-                println!("{kind}: {payload}");
-            }
+            assert!(kind != "norm" || !hit, "{payload}");
         }
     }
     println!("{totals:?}");
     let rate = |kind: &str| totals[kind].0 as f64 / totals[kind].1 as f64;
-    assert!(rate("sqli") > 0.9, "{totals:?}");
-    assert!(rate("norm") < 0.001, "{totals:?}");
+    assert!(rate("sqli") > 0.97, "{totals:?}");
 }
 
 fn parameter(line: &str) -> Option<(String, String)> {
