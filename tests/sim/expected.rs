@@ -93,7 +93,11 @@ impl Expected {
         let foreign = parked.difference(&self.parked).count();
         ensure!(foreign == 0, "{foreign} records are parked that can be read");
         let counts = crate::books::records(world).await?;
-        ensure!(counts.parked + counts.dropped == self.parked.len() as u64, "{} are broken: {counts:?}", self.parked.len());
+        ensure!(
+            counts.parked + counts.dropped == self.parked.len() as u64,
+            "{} are broken: {counts:?}",
+            self.parked.len()
+        );
         ensure!(parked.len() as u64 >= counts.parked, "{} records in the DLQ, {} counted", parked.len(), counts.parked);
         Ok(())
     }

@@ -62,7 +62,8 @@ async fn nothing_is_lost_and_nothing_is_there_twice() {
         };
         Some(format!("{SEED_VARIABLE}={seed}: {failure}"))
     });
-    let failures: Vec<String> = played.buffer_unordered(WORLDS_AT_A_TIME).filter_map(std::future::ready).collect().await;
+    let failures: Vec<String> =
+        played.buffer_unordered(WORLDS_AT_A_TIME).filter_map(std::future::ready).collect().await;
     assert!(failures.is_empty(), "{} worlds went wrong:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -113,7 +113,9 @@ impl Supervisor {
                     }
                 }
             }
-            if self.lives.len() > 2 && let Some(oldest) = self.lives.pop_front() {
+            if self.lives.len() > 2
+                && let Some(oldest) = self.lives.pop_front()
+            {
                 kill(oldest).await;
             }
             if self.lives.is_empty() && self.stage.leases_last_long() {

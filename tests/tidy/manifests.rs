@@ -10,8 +10,20 @@ use crate::{Findings, tree};
 fn allowed(folder: &str) -> &'static [&'static str] {
     const SHARED: &[&str] = &["model", "proto", "schema", "bus", "hot", "archive", "chassis"];
     const ALL_IN_ONE: &[&str] = &[
-        "model", "proto", "schema", "bus", "hot", "archive", "chassis", "collector", "normalizer", "correlator",
-        "alert-notifier", "hot-store", "cold-archive", "query-gateway",
+        "model",
+        "proto",
+        "schema",
+        "bus",
+        "hot",
+        "archive",
+        "chassis",
+        "collector",
+        "normalizer",
+        "correlator",
+        "alert-notifier",
+        "hot-store",
+        "cold-archive",
+        "query-gateway",
     ];
     match folder {
         "shared/model" | "shared/chassis" | "shared/servers" => &[],
@@ -33,7 +45,9 @@ pub fn findings() -> Findings {
     tree::files("toml")
         .iter()
         .filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
-        .filter(|path| path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.starts_with("fuzz")))
+        .filter(|path| {
+            path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.starts_with("fuzz"))
+        })
         .flat_map(|path| of_manifest(path.parent().unwrap(), &tree::read(path)))
         .collect()
 }

@@ -11,8 +11,11 @@ use crate::{Findings, tree};
 /// Every file that no crate root reaches.
 pub fn findings() -> Findings {
     let mut reached = BTreeSet::new();
-    for manifest in tree::files("toml").iter().filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml")) {
-        roots(manifest.parent().unwrap(), &tree::read(manifest)).iter().for_each(|root| reach(root, true, &mut reached));
+    for manifest in tree::files("toml").iter().filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
+    {
+        roots(manifest.parent().unwrap(), &tree::read(manifest))
+            .iter()
+            .for_each(|root| reach(root, true, &mut reached));
     }
     let lost = tree::files("rs").into_iter().filter(|path| !reached.contains(path));
     lost.map(|path| format!("{}: no crate root reaches it", path.display())).collect()

@@ -1,5 +1,5 @@
 //! The cold archive on a real bus and real tables.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+#![allow(clippy::unwrap_used, reason = "a test fails so")]
 
 mod common;
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::sigma::RuleFile;
 
 /// Rule files read from a directory at most.
-pub const MAX_RULE_FILES: usize = 100_000;
+pub(crate) const MAX_RULE_FILES: usize = 100_000;
 
 /// Directories within each other at most.
 const MAX_DEPTH: usize = 16;

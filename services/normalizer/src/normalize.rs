@@ -248,10 +248,7 @@ impl<'w> Work<'w> {
         bytes: &'a [u8],
         record: &mut Record<'a>,
     ) -> Result<bool, Fault> {
-        let text = match reader.text(bytes)? {
-            Some(text) => text,
-            None => return Ok(false),
-        };
+        let Some(text) = reader.text(bytes)? else { return Ok(false) };
         if reader.is_ocsf() {
             self.ocsf(ordinal, text)?;
             return Ok(true);

@@ -152,7 +152,6 @@ fn properties(schema: &Schema, rows: usize) -> parquet::errors::Result<WriterPro
     }
     properties = properties
         .set_column_compression(path("event_id"), Compression::UNCOMPRESSED)
-        .set_column_encoding(path("event_id"), Encoding::DELTA_LENGTH_BYTE_ARRAY)
         .set_column_encoding(path("raw_ref"), Encoding::DELTA_BYTE_ARRAY);
     for name in ["time", "ingest_time", "evt_seq"] {
         properties = properties

@@ -1,5 +1,5 @@
 //! Appends, read back: rows once each, in order, in their partitions; checkpoints; tables of other shapes.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+#![allow(clippy::unwrap_used, reason = "a test fails so")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Other engines read the tables while they are written: delta-rs from Python, and DuckDB.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+#![allow(clippy::unwrap_used, reason = "a test fails so")]
 
 mod common;
 

@@ -250,4 +250,3 @@ async fn trim_under_lease(
     }
     Ok(())
 }
-

@@ -21,7 +21,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which logs: a level, or directives such as `info,atalaya_bus=debug`. `RUST_LOG` overrides it.
+    /// Which logs: a level, or directives such as `warn,atalaya_bus=debug`. `RUST_LOG` overrides it.
     pub log: String,
     /// How they look.
     pub log_format: LogFormat,
@@ -29,7 +29,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log: "info".to_owned(), log_format: LogFormat::Text }
+        Self { log: "warn".to_owned(), log_format: LogFormat::Text }
     }
 }
 

@@ -105,8 +105,7 @@ impl Principals {
         let mut principals = Self::default();
         for (tenant, token) in tokens {
             let hash = parse_hash(&token.sha256).ok_or_else(|| PrincipalsError::Hash(token.name.clone()))?;
-            let principal =
-                Principal { name: token.name.clone(), tenant: tenant.clone(), roles: token.roles.clone() };
+            let principal = Principal { name: token.name.clone(), tenant: tenant.clone(), roles: token.roles.clone() };
             if principals.0.insert(hash, Arc::new(principal)).is_some() {
                 return Err(PrincipalsError::Twice(token.name.clone()));
             }

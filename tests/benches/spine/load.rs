@@ -59,7 +59,12 @@ fn replace(line: &str, key: &str, change: impl Fn(&str) -> String) -> String {
 }
 
 /// Writes copies as files, so many to a file; answers with the files and the number of records.
-pub fn write(directory: &Path, sample: &[String], copies: usize, variant: Variant) -> anyhow::Result<(Vec<PathBuf>, u64)> {
+pub fn write(
+    directory: &Path,
+    sample: &[String],
+    copies: usize,
+    variant: Variant,
+) -> anyhow::Result<(Vec<PathBuf>, u64)> {
     const FILES: usize = 4;
     let (mut paths, mut number) = (Vec::new(), 0);
     for file in 0..FILES.min(copies) {

@@ -1,5 +1,7 @@
 //! `cargo xtask bench spine`: the pipeline on embedded stores, per stage and whole.
 
+#![allow(unreachable_pub, missing_docs, clippy::print_stdout, reason = "a bench prints its table")]
+
 mod load;
 mod process;
 mod stages;

@@ -43,7 +43,8 @@ pub async fn measure(sample: &[String], copies: usize, variant: Variant) -> anyh
         stages.push(Stage { name, us, bytes: bytes.map(|bytes| bytes as f64 / events) });
     };
     let began = Instant::now();
-    let raw: Vec<Bytes> = lines.chunks(MAX_RECORDS_PER_MESSAGE).zip(1..).map(|(lines, at)| message(lines, at)).collect();
+    let raw: Vec<Bytes> =
+        lines.chunks(MAX_RECORDS_PER_MESSAGE).zip(1..).map(|(lines, at)| message(lines, at)).collect();
     stage("RAW message: frame, lz4", began, Some(raw.iter().map(|body| body.len() as u64).sum()));
     let mut normalizer = Normalizer::new(Arc::new(Mappings::built_in()?), Arc::new(Enrichment::default()), PARTITIONS);
     let began = Instant::now();

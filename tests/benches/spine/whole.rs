@@ -81,7 +81,8 @@ async fn closed(session: &Session, domain: &str, events: u64) -> anyhow::Result<
         let request = StatusRequest { domain: domain.to_owned() };
         let status = session.status().get(request).await?.into_inner();
         if status.domain_closed {
-            let total = |count: fn(&atalaya_proto::query_v1::LedgerRow) -> u64| status.ledger.iter().map(count).sum::<u64>();
+            let total =
+                |count: fn(&atalaya_proto::query_v1::LedgerRow) -> u64| status.ledger.iter().map(count).sum::<u64>();
             ensure!(total(|row| row.archived) == events, "{} of {events} archived", total(|row| row.archived));
             ensure!(total(|row| row.hot) == events, "{} of {events} filed", total(|row| row.hot));
             return Ok(total(|row| row.alerts));
@@ -190,5 +191,7 @@ fn marked_record() -> String {
     let time_us = now_us();
     let (seconds, micros) = (time_us / 1_000_000, time_us % 1_000_000);
     let source = address(time_us);
-    format!("{{\"_path\":\"dns\",\"ts\":{seconds}.{micros:06},\"uid\":\"M{time_us}\",\"id.orig_h\":\"{source}\",\"id.orig_p\":1,\"id.resp_h\":\"10.0.0.1\",\"id.resp_p\":53,\"query\":\"a.marked.example\"}}")
+    format!(
+        "{{\"_path\":\"dns\",\"ts\":{seconds}.{micros:06},\"uid\":\"M{time_us}\",\"id.orig_h\":\"{source}\",\"id.orig_p\":1,\"id.resp_h\":\"10.0.0.1\",\"id.resp_p\":53,\"query\":\"a.marked.example\"}}"
+    )
 }

@@ -1,7 +1,9 @@
 //! `atalaya alerts`, `alerts act`.
 
+use std::time::{Duration, Instant};
+
 use atalaya_proto::query_v1::act_request::Action;
-use atalaya_proto::query_v1::{ActRequest, ListAlertsRequest, WatchAlertsRequest};
+use atalaya_proto::query_v1::{ActRequest, ListAlertsRequest, LookupRequest, WatchAlertsRequest};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
@@ -12,8 +14,13 @@ use crate::{Reach, Roles, Session};
 /// Alerts asked for in one call.
 const PAGE_ROWS: u32 = 500;
 
+/// How long an action is waited for, and how often it is looked for; the same action twice shows no change.
+const SHOWN_WITHIN: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(50);
+
 /// Columns that come first in a table.
-const FIRST: [&str; 9] = ["time", "level", "title", "group_key", "observed", "threshold", "state", "status", "alert_id"];
+const FIRST: [&str; 9] =
+    ["time", "level", "title", "group_key", "observed", "threshold", "state", "status", "alert_id"];
 
 /// List alerts, newest first; watch them come; act on them.
 #[derive(Debug, Args)]
@@ -59,7 +66,7 @@ struct ActArgs {
     reach: Reach,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 struct ActionArgs {
     /// Say that somebody has seen it
@@ -142,11 +149,26 @@ fn sentence(alert: &Map<String, Value>) -> String {
 }
 
 async fn act(args: ActArgs) -> anyhow::Result<Outcome> {
-    let request = ActRequest { alert_id: args.id, action: args.action.into_action() };
     let session = Session::open(&args.reach, Roles::All).await?;
-    let done = session.alerts().act(request).await.map_err(output::refused);
+    let done = act_and_see(&session, args).await;
     session.close().await?;
     done?;
     output::line("done")?;
     Ok(Outcome::Good)
+}
+
+/// Acts, and waits until the alert shows it: the hot store reads actions a moment later.
+async fn act_and_see(session: &Session, args: ActArgs) -> anyhow::Result<()> {
+    let shown = || async {
+        let kind = "alert".to_owned();
+        let request = LookupRequest { kind, value: args.id.clone(), ..LookupRequest::default() };
+        Ok::<_, anyhow::Error>(session.lookup().events(request).await.map_err(output::refused)?.into_inner().rows)
+    };
+    let (before, began) = (shown().await?, Instant::now());
+    let request = ActRequest { alert_id: args.id.clone(), action: args.action.clone().into_action() };
+    session.alerts().act(request).await.map_err(output::refused)?;
+    while shown().await? == before && began.elapsed() < SHOWN_WITHIN {
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }

@@ -42,7 +42,10 @@ pub(super) struct DemoArgs {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0).ok_or_else(|| "a number above 0".to_owned())
+    text.parse()
+        .ok()
+        .filter(|speed: &f64| speed.is_finite() && *speed > 0.0)
+        .ok_or_else(|| "a number above 0".to_owned())
 }
 
 pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<Outcome> {
@@ -88,8 +91,7 @@ async fn played(session: &Session, args: &DemoArgs, logs: &std::path::Path) -> a
 
 /// Sorts every alert as it comes.
 async fn watch(session: &Session) -> anyhow::Result<Arc<Mutex<Verdict>>> {
-    let mut stream =
-        session.alerts().watch(WatchAlertsRequest::default()).await.map_err(output::refused)?.into_inner();
+    let mut stream = session.alerts().watch(WatchAlertsRequest::default()).await.map_err(output::refused)?.into_inner();
     let verdict = Arc::new(Mutex::new(Verdict::default()));
     let shared = Arc::clone(&verdict);
     tokio::spawn(async move {

@@ -12,16 +12,29 @@ const PAGE_ROWS: u32 = 500;
 
 /// Columns that come first in a table.
 const FIRST: [&str; 12] = [
-    "time", "class", "src_ip", "src_port", "dst_ip", "dst_port", "query", "rcode", "method", "http_host", "path", "user",
+    "time",
+    "class",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "query",
+    "rcode",
+    "method",
+    "http_host",
+    "path",
+    "user",
 ];
 
 /// Answer a predefined lookup from the hot store, newest first.
 #[derive(Debug, Args)]
-#[command(after_help = "Kinds: ip (either side), src_ip, dst_ip, domain (with subdomains), user, tenant, event, alert, indicator
+#[command(
+    after_help = "Kinds: ip (either side), src_ip, dst_ip, domain (with subdomains), user, tenant, event, alert, indicator
 
 Examples:
   atalaya lookup ip 10.47.1.100 --limit 20
-  atalaya lookup domain example.com --from 2018-03-24 --format json")]
+  atalaya lookup domain example.com --from 2018-03-24 --format json"
+)]
 pub(super) struct LookupArgs {
     /// What is looked up
     kind: String,

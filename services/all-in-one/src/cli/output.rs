@@ -55,7 +55,8 @@ pub(super) fn objects(rows: &[Map<String, Value>], first: &[&str], format: Forma
     if format == Format::Json {
         return rows.iter().try_for_each(|row| line(&serde_json::to_string(row)?));
     }
-    let mut columns: Vec<&str> = first.iter().copied().filter(|name| rows.iter().any(|row| row.contains_key(*name))).collect();
+    let mut columns: Vec<&str> =
+        first.iter().copied().filter(|name| rows.iter().any(|row| row.contains_key(*name))).collect();
     for name in rows.iter().flat_map(Map::keys) {
         if !columns.contains(&name.as_str()) {
             columns.push(name);
@@ -79,7 +80,11 @@ fn cell(value: Option<&Value>) -> String {
 /// Writes CSV as RFC 4180 has it.
 fn csv(columns: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let quote = |cell: &str| {
-        if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell.to_owned()
+        }
     };
     line(&columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(","))?;
     rows.iter().try_for_each(|row| line(&row.iter().map(|cell| quote(cell)).collect::<Vec<_>>().join(",")))

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{self, Format};
 use super::Outcome;
+use super::output::{self, Format};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RulesCommand {
@@ -24,7 +24,11 @@ pub(super) struct CheckArgs {
 
 pub(super) fn rules(command: &RulesCommand) -> anyhow::Result<Outcome> {
     let RulesCommand::Check(args) = command;
-    let files = if args.paths.is_empty() { atalaya_correlator::built_in_rules() } else { atalaya_correlator::read_rules(&args.paths)? };
+    let files = if args.paths.is_empty() {
+        atalaya_correlator::built_in_rules()
+    } else {
+        atalaya_correlator::read_rules(&args.paths)?
+    };
     let reports = atalaya_correlator::check(&files);
     let refused = reports.iter().filter(|report| !report.loaded).count();
     let rows = reports.iter().filter(|report| args.json || !report.loaded).map(serde_json::to_value);

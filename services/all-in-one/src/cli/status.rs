@@ -49,7 +49,8 @@ fn show(args: &StatusArgs, status: &StatusResponse) -> anyhow::Result<()> {
     output::table(&["reader", "partitions", "lag"], &readers(status))?;
     line("")?;
     let rates = status.rates.iter().map(|rate| {
-        let figures = [rate.ten_minutes, rate.three_hours, rate.one_day, rate.all_time].map(|rate| format!("{rate:.1}"));
+        let figures =
+            [rate.ten_minutes, rate.three_hours, rate.one_day, rate.all_time].map(|rate| format!("{rate:.1}"));
         [vec![rate.source.clone()], figures.to_vec()].concat()
     });
     output::table(&["events/s", "10 min", "3 h", "1 day", "all"], &rates.collect::<Vec<_>>())?;
@@ -81,13 +82,40 @@ fn readers(status: &StatusResponse) -> Vec<Vec<String>> {
 /// The books, and whether they balance.
 pub(super) fn ledger(rows: &[LedgerRow]) -> anyhow::Result<()> {
     let columns = [
-        "source", "tenant", "domain", "received", "known", "normalized", "parked", "dropped", "events", "archived",
-        "hot", "expired", "late", "alerts", "notified", "silenced", "undeliverable",
+        "source",
+        "tenant",
+        "domain",
+        "received",
+        "known",
+        "normalized",
+        "parked",
+        "dropped",
+        "events",
+        "archived",
+        "hot",
+        "expired",
+        "late",
+        "alerts",
+        "notified",
+        "silenced",
+        "undeliverable",
     ];
     let cells = rows.iter().map(|row| {
         let numbers = [
-            row.received, row.known, row.normalized, row.parked, row.dropped, row.events, row.archived, row.hot,
-            row.expired, row.late, row.alerts, row.notified, row.silenced, row.undeliverable,
+            row.received,
+            row.known,
+            row.normalized,
+            row.parked,
+            row.dropped,
+            row.events,
+            row.archived,
+            row.hot,
+            row.expired,
+            row.late,
+            row.alerts,
+            row.notified,
+            row.silenced,
+            row.undeliverable,
         ];
         let names = vec![row.source.clone(), row.tenant.clone(), row.domain.clone()];
         [names, numbers.iter().map(u64::to_string).collect()].concat()

@@ -75,11 +75,13 @@ fn step(attack: Attack, number: u32, random: &mut StdRng) -> What {
             method: "GET",
             uri: PAYLOADS[number as usize % PAYLOADS.len()].to_owned(),
             user_agent: "sqlmap/1.8 (https://sqlmap.org)",
-            status: if number % 7 == 0 { 200 } else { 500 },
+            status: if number.is_multiple_of(7) { 200 } else { 500 },
         },
-        Attack::PasswordSpray => {
-            What::Login { source: SPRAYER.to_owned(), user: format!("user{:03}", number % SPRAYED_USERS), success: false }
-        }
+        Attack::PasswordSpray => What::Login {
+            source: SPRAYER.to_owned(),
+            user: format!("user{:03}", number % SPRAYED_USERS),
+            success: false,
+        },
     }
 }
 

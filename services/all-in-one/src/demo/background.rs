@@ -18,15 +18,35 @@ const MISTYPED: u32 = 30;
 const HOURS: [u32; 24] = [1, 1, 1, 1, 1, 2, 4, 8, 12, 14, 14, 13, 10, 12, 14, 13, 12, 9, 6, 4, 3, 2, 2, 1];
 
 const SITES: [&str; 16] = [
-    "www.weather.example", "cdn.news.example", "mail.office.example", "static.shop.example", "api.maps.example",
-    "login.office.example", "img.shop.example", "feeds.news.example", "update.vendor.example", "ntp.pool.example",
-    "video.stream.example", "chat.office.example", "docs.office.example", "ads.market.example", "search.example",
+    "www.weather.example",
+    "cdn.news.example",
+    "mail.office.example",
+    "static.shop.example",
+    "api.maps.example",
+    "login.office.example",
+    "img.shop.example",
+    "feeds.news.example",
+    "update.vendor.example",
+    "ntp.pool.example",
+    "video.stream.example",
+    "chat.office.example",
+    "docs.office.example",
+    "ads.market.example",
+    "search.example",
     "packages.distro.example",
 ];
 
 const PATHS: [&str; 10] = [
-    "/", "/products", "/products?id=17", "/products?id=23&color=blue", "/about", "/contact", "/img/logo.png",
-    "/style.css", "/search?q=summer+sale", "/news?page=2",
+    "/",
+    "/products",
+    "/products?id=17",
+    "/products?id=23&color=blue",
+    "/about",
+    "/contact",
+    "/img/logo.png",
+    "/style.css",
+    "/search?q=summer+sale",
+    "/news?page=2",
 ];
 
 const BROWSERS: [&str; 3] = [
@@ -58,9 +78,12 @@ fn pick<T: Copy>(random: &mut StdRng, from: &[T]) -> T {
     from[random.random_range(0..from.len())]
 }
 
+/// Makes one happening.
+type Maker = fn(&mut StdRng) -> What;
+
 /// Everything ordinary.
 pub(super) fn background(random: &mut StdRng) -> Vec<Happening> {
-    let makers: [(u32, fn(&mut StdRng) -> What); 4] = [(DNS_QUERIES, dns), (FLOWS, flow), (PAGES, page), (LOGINS, login)];
+    let makers: [(u32, Maker); 4] = [(DNS_QUERIES, dns), (FLOWS, flow), (PAGES, page), (LOGINS, login)];
     let mut happenings = Vec::new();
     for (count, make) in makers {
         happenings.extend((0..count).map(|_| Happening { at_us: moment(random), what: make(random) }));

@@ -87,8 +87,7 @@ pub enum Attack {
 
 impl Attack {
     /// Every attack.
-    pub const ALL: [Self; 5] =
-        [Self::PortScan, Self::DnsTunnel, Self::SqlInjection, Self::PasswordSpray, Self::Flood];
+    pub const ALL: [Self; 5] = [Self::PortScan, Self::DnsTunnel, Self::SqlInjection, Self::PasswordSpray, Self::Flood];
 
     /// For people.
     #[must_use]

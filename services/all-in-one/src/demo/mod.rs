@@ -6,7 +6,7 @@
 pub mod day;
 pub mod verdict;
 
-mod background;
 mod attacks;
+mod background;
 pub(crate) mod play;
 mod zeek;

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn lines_have_the_fields_of_their_header() {
-        let columns = |header: &str| header.lines().find(|line| line.starts_with("#fields")).unwrap().split('\t').count() - 1;
+        let columns =
+            |header: &str| header.lines().find(|line| line.starts_with("#fields")).unwrap().split('\t').count() - 1;
         for (number, happening) in day(1).iter().enumerate().step_by(97) {
             let (log, line) = line(happening, number, 1_700_000_000_000_000);
             match log {

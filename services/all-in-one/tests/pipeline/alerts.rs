@@ -5,7 +5,10 @@ use crate::atalaya::Atalaya;
 /// A scan that the built-in pack knows: 200 ports of one host within a minute.
 fn scan() -> String {
     let line = |port: u32| {
-        format!("{{\"_path\":\"conn\",\"ts\":{}.25,\"uid\":\"S{port}\",\"id.orig_h\":\"203.0.113.5\",\"id.orig_p\":40000,\"id.resp_h\":\"10.1.1.1\",\"id.resp_p\":{port},\"proto\":\"tcp\",\"conn_state\":\"S0\"}}\n", 1_700_000_000 + port / 4)
+        format!(
+            "{{\"_path\":\"conn\",\"ts\":{}.25,\"uid\":\"S{port}\",\"id.orig_h\":\"203.0.113.5\",\"id.orig_p\":40000,\"id.resp_h\":\"10.1.1.1\",\"id.resp_p\":{port},\"proto\":\"tcp\",\"conn_state\":\"S0\"}}\n",
+            1_700_000_000 + port / 4
+        )
     };
     (1..=200).map(line).collect()
 }

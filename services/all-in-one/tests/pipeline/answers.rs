@@ -36,7 +36,9 @@ fn both_stores_answer_exactly_with_and_without_a_running_instance() {
     let with_address = records.iter().filter(is_there).count();
     let check = |atalaya: &Atalaya| {
         let rows = atalaya.rows(&["sql", BY_DOMAIN, "--format", "json"]);
-        let found = rows.iter().map(|row| (row.get("query").and_then(Value::as_str).map(str::to_lowercase), row["n"].as_u64().unwrap()));
+        let found = rows
+            .iter()
+            .map(|row| (row.get("query").and_then(Value::as_str).map(str::to_lowercase), row["n"].as_u64().unwrap()));
         assert_eq!(found.collect::<Vec<_>>(), names);
         let rows = atalaya.rows(&["lookup", "ip", ADDRESS, "--limit", "100000", "--format", "json"]);
         assert_eq!((rows.len(), uids(&rows).len()), (with_address, with_address));
@@ -53,10 +55,16 @@ fn both_stores_answer_exactly_with_and_without_a_running_instance() {
 fn the_issues_own_statement_agrees_with_a_count_by_registered_domain() {
     let atalaya = Atalaya::new();
     atalaya.replay(&[&shared("zeek/dns.json.gz")]);
-    let by_name = atalaya.rows(&["sql", "select query, query_domain, count(*) n from dns_activity group by 1, 2", "--format", "json"]);
+    let by_name = atalaya.rows(&[
+        "sql",
+        "select query, query_domain, count(*) n from dns_activity group by 1, 2",
+        "--format",
+        "json",
+    ]);
     let mut counts = BTreeMap::<Option<&str>, u64>::new();
     for row in &by_name {
-        let (name, domain) = (row.get("query").and_then(Value::as_str), row.get("query_domain").and_then(Value::as_str));
+        let (name, domain) =
+            (row.get("query").and_then(Value::as_str), row.get("query_domain").and_then(Value::as_str));
         let inside = domain.is_none_or(|domain| name.is_some_and(|name| name.ends_with(domain)));
         assert!(inside, "{name:?} is not below {domain:?}");
         *counts.entry(domain).or_default() += row["n"].as_u64().unwrap();
@@ -72,7 +80,8 @@ fn a_tenant_sees_nothing_of_another() {
     let atalaya = Atalaya::new();
     atalaya.output(&["replay", &shared("zeek/ssh.json.gz"), "--source", "zeek", "--tenant", "acme"]);
     let count = |tenant: &str| {
-        let rows = atalaya.rows(&["sql", "select count(*) n from authentication", "--format", "json", "--tenant", tenant]);
+        let rows =
+            atalaya.rows(&["sql", "select count(*) n from authentication", "--format", "json", "--tenant", tenant]);
         rows[0]["n"].as_u64().unwrap()
     };
     assert!(count("acme") > 0);

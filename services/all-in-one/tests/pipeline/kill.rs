@@ -15,7 +15,12 @@ const KILLS: usize = 3;
 
 fn line(number: usize) -> String {
     let (second, micro) = (1_700_000_000 + number / 100, number % 100 * 10_000);
-    format!("{{\"_path\":\"dns\",\"ts\":{second}.{micro:06},\"uid\":\"C{number}\",\"id.orig_h\":\"10.0.{}.{}\",\"id.orig_p\":5353,\"id.resp_h\":\"10.0.0.53\",\"id.resp_p\":53,\"query\":\"n{}.example\"}}\n", number % 7, number % 200, number % 50)
+    format!(
+        "{{\"_path\":\"dns\",\"ts\":{second}.{micro:06},\"uid\":\"C{number}\",\"id.orig_h\":\"10.0.{}.{}\",\"id.orig_p\":5353,\"id.resp_h\":\"10.0.0.53\",\"id.resp_p\":53,\"query\":\"n{}.example\"}}\n",
+        number % 7,
+        number % 200,
+        number % 50
+    )
 }
 
 fn count(atalaya: &Atalaya) -> Option<u64> {
@@ -52,7 +57,8 @@ fn a_killed_instance_loses_and_repeats_nothing() {
     }
     // Longer than any flush: what would come twice has come by then.
     std::thread::sleep(Duration::from_secs(7));
-    let rows = atalaya.rows(&["sql", "select count(*) n, count(distinct event_id) ids from dns_activity", "--format", "json"]);
+    let rows =
+        atalaya.rows(&["sql", "select count(*) n, count(distinct event_id) ids from dns_activity", "--format", "json"]);
     assert_eq!((rows[0]["n"].as_u64(), rows[0]["ids"].as_u64()), (Some(LINES as u64), Some(LINES as u64)));
     let hot = atalaya.rows(&["lookup", "dst_ip", "10.0.0.53", "--limit", "1000000", "--format", "json"]);
     let ids: BTreeSet<_> = hot.iter().map(|row| row["event_id"].as_str().unwrap()).collect();

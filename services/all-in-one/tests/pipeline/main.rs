@@ -1,5 +1,7 @@
 //! The all-in-one on real data, by its own command line.
 
+#![allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 mod alerts;
 mod answers;
 mod atalaya;

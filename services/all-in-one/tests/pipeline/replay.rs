@@ -29,7 +29,8 @@ fn every_log_of_an_intrusion_is_taken_in() {
     let directory = shared("zeek-apt29");
     let lines = |path: &std::path::Path| std::fs::read_to_string(path).unwrap().lines().count() as u64;
     let logs = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
-    let records: u64 = logs.filter(|path| path.extension().is_some_and(|ending| ending == "log")).map(|path| lines(&path)).sum();
+    let records: u64 =
+        logs.filter(|path| path.extension().is_some_and(|ending| ending == "log")).map(|path| lines(&path)).sum();
     let atalaya = Atalaya::new();
     let report = atalaya.replay(&[&format!("{directory}/*.log")]);
     assert_eq!((of(&report, "received"), of(&report, "archived")), (records, records));
@@ -40,8 +41,18 @@ fn every_log_of_an_intrusion_is_taken_in() {
 fn broken_lines_are_parked_with_line_and_reason() {
     let atalaya = Atalaya::new();
     let path = atalaya.path("dns.log");
-    let good = |second: u32| format!("{{\"_path\":\"dns\",\"ts\":{second}.5,\"uid\":\"C{second}\",\"id.orig_h\":\"10.0.0.1\",\"id.orig_p\":5353,\"id.resp_h\":\"10.0.0.2\",\"id.resp_p\":53,\"query\":\"a.example\"}}");
-    let lines = [good(1_700_000_000), "{\"broken\":".to_owned(), good(1_700_000_001), "no json at all".to_owned(), good(1_700_000_002)];
+    let good = |second: u32| {
+        format!(
+            "{{\"_path\":\"dns\",\"ts\":{second}.5,\"uid\":\"C{second}\",\"id.orig_h\":\"10.0.0.1\",\"id.orig_p\":5353,\"id.resp_h\":\"10.0.0.2\",\"id.resp_p\":53,\"query\":\"a.example\"}}"
+        )
+    };
+    let lines = [
+        good(1_700_000_000),
+        "{\"broken\":".to_owned(),
+        good(1_700_000_001),
+        "no json at all".to_owned(),
+        good(1_700_000_002),
+    ];
     std::fs::write(&path, lines.join("\n")).unwrap();
     let report = atalaya.replay(&[path.to_str().unwrap()]);
     assert_eq!((of(&report, "received"), of(&report, "archived"), of(&report, "parked")), (5, 3, 2));

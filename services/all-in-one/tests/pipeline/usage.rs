@@ -44,7 +44,8 @@ fn tokens_and_rules_are_made_and_checked() {
     let rows = String::from_utf8(rows.stdout).unwrap();
     let rows: Vec<serde_json::Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), 3_140);
-    let unexplained = rows.iter().filter(|row| row["loaded"] == false && row["reason"].as_str().unwrap_or_default().is_empty());
+    let unexplained =
+        rows.iter().filter(|row| row["loaded"] == false && row["reason"].as_str().unwrap_or_default().is_empty());
     assert_eq!(unexplained.count(), 0);
 }
 
@@ -56,6 +57,6 @@ fn a_second_instance_says_who_holds_the_data() {
     let output = atalaya.run(&["run", "--config", config.to_str().unwrap()]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("another process") && error.contains("pid"), "{error}");
+    assert!(error.contains("another process") && error.contains("holds it"), "{error}");
     assert!(running.stop());
 }

@@ -1,6 +1,6 @@
 //! What the cold archive's tests share: a real bus and archive, writers of EVT and ALERT, and the service in a task.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses some of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails so")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,7 +147,7 @@ impl Lane {
             let headers = Headers { id: format!("{}/{partition}", covers.id), rows, books, ..Headers::default() };
             let body = batch.encode();
             // Every other message is handed on decoded, as within one process.
-            let decoded = partition.is_multiple_of(2).then(|| batch as atalaya_bus::Decoded);
+            let decoded = partition.is_multiple_of(2).then_some(batch as atalaya_bus::Decoded);
             parts.push(Part { subject: self.subject(partition, class.name()), headers, body, decoded });
         }
         self.writer.write(covers, parts, Books::default()).await.unwrap();

@@ -195,6 +195,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "json! stands in the call")]
     fn read(correlation: Value) -> Result<Correlation, String> {
         let document = json!({"title": "t", "id": "i", "correlation": correlation});
         match parse(document.as_object().unwrap(), "p")?.kind {

@@ -108,6 +108,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "json! stands in the call")]
     fn decide(detection: Value, event: &[(&str, &str)]) -> bool {
         parse(&detection).unwrap().decide(&mut |leaf: &FieldTest| match &leaf.field {
             Some(field) => {

@@ -30,9 +30,9 @@ fn refuse_where(rules: &mut Vec<Rule>, refused: &mut Vec<Refused>, reasons: &[Op
 
 fn taken_ids(rules: &[Rule]) -> Vec<Option<String>> {
     let mut first: HashMap<&str, &str> = HashMap::new();
-    let each = rules.iter().map(|rule| match first.insert(&rule.id, &rule.path) {
-        Some(path) => Some(format!("id: {} is taken by a rule in {path}", rule.id)),
-        None => None,
+    let each = rules.iter().map(|rule| {
+        let path = first.insert(&rule.id, &rule.path);
+        path.map(|path| format!("id: {} is taken by a rule in {path}", rule.id))
     });
     each.collect()
 }

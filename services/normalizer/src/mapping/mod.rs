@@ -32,8 +32,8 @@ pub struct MappingError {
 }
 
 impl MappingError {
-    fn new(file: impl Into<String>, reason: impl ToString) -> Self {
-        Self { file: file.into(), reason: reason.to_string() }
+    fn new(file: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { file: file.into(), reason: reason.into() }
     }
 }
 
@@ -128,7 +128,7 @@ impl Mappings {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(kind: &str, name: &str, text: &str) -> Result<T, MappingError> {
-    serde_saphyr::from_str(text).map_err(|error| MappingError::new(format!("{kind}/{name}"), error))
+    serde_saphyr::from_str(text).map_err(|error| MappingError::new(format!("{kind}/{name}"), error.to_string()))
 }
 
 #[cfg(test)]

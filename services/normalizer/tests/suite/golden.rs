@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 fn rows_of(kind: &str, sample: &Path) -> Vec<Row> {
     let log = std::fs::read(sample).unwrap();
     let (context, records) = split(&log);
-    let header = RawHeader { context: context.into(), input_name: sample.display().to_string(), ..header(kind) };
+    let header = RawHeader { context, input_name: sample.display().to_string(), ..header(kind) };
     let normalized = run(header, records);
     assert_eq!(normalized.parked, [], "{}", sample.display());
     let mut rows = rows(&normalized);

@@ -88,6 +88,6 @@ proptest! {
     #[test]
     fn any_header_of_a_log_is_survived(context in prop::collection::vec(any::<u8>(), 0..80), line in "[\\PC\t]{0,30}") {
         let context = [b"#separator \\x09\n#fields\t".as_slice(), &context].concat();
-        run(RawHeader { context: context.into(), ..header("zeek") }, [line.as_bytes()]);
+        run(RawHeader { context, ..header("zeek") }, [line.as_bytes()]);
     }
 }

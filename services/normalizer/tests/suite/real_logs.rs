@@ -13,7 +13,7 @@ fn rows_of(path: &str) -> Vec<Row> {
     let mut found = Vec::with_capacity(records.len());
     for records in records.chunks(MAX_RECORDS_PER_MESSAGE) {
         let header = atalaya_proto::raw_v1::RawHeader {
-            context: context.clone().into(),
+            context: context.clone(),
             input_name: format!("/logs/{path}"),
             ..header("zeek")
         };

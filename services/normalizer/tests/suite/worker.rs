@@ -68,7 +68,7 @@ impl Lane {
 
     /// Open, records of two owners and nobody with broken ones among them, nothing, heartbeat and close.
     async fn round(&mut self, round: usize) {
-        self.builder.header.tenant = if round % 2 == 0 { SHARED.to_owned() } else { "acme".to_owned() };
+        self.builder.header.tenant = if round.is_multiple_of(2) { SHARED.to_owned() } else { "acme".to_owned() };
         let time = |at: usize| RECEIVED_US - 1_000_000 + at as i64;
         let mut records: Vec<_> = (0..RECORDS)
             .map(|at| zeek_dns(at as u64, time(at), &format!("10.{}.0.{at}", at % 4), "www.example.com"))

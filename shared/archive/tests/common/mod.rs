@@ -1,6 +1,6 @@
 //! What the archive's tests share: rows to append, rows read back, and a store that fails on demand.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses some of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails so")]
 
 pub mod faulty;
 

@@ -160,16 +160,16 @@ impl Directory {
     }
 }
 
-fn read_error(path: &Path, reason: impl ToString) -> ConfigError {
+fn read_error(path: &Path, reason: &(impl ToString + ?Sized)) -> ConfigError {
     ConfigError::Read { path: path.display().to_string(), reason: reason.to_string() }
 }
 
 fn read(path: PathBuf) -> Result<File, ConfigError> {
-    let bytes = std::fs::metadata(&path).map_err(|error| read_error(&path, error))?.len();
+    let bytes = std::fs::metadata(&path).map_err(|error| read_error(&path, &error))?.len();
     if bytes > MAX_FILE_BYTES {
-        return Err(read_error(&path, format!("{bytes} bytes, more than {MAX_FILE_BYTES}")));
+        return Err(read_error(&path, &format!("{bytes} bytes, more than {MAX_FILE_BYTES}")));
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| read_error(&path, error))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| read_error(&path, &error))?;
     Ok(File { path, text })
 }
 
@@ -182,10 +182,10 @@ fn files(directory: &Path, endings: &[&str], deep: bool) -> Result<Vec<File>, Co
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(read_error(&directory, error)),
+            Err(error) => return Err(read_error(&directory, &error)),
         };
         for entry in entries {
-            let path = entry.map_err(|error| read_error(&directory, error))?.path();
+            let path = entry.map_err(|error| read_error(&directory, &error))?.path();
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             let wanted = path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted));
             if hidden {
@@ -198,7 +198,7 @@ fn files(directory: &Path, endings: &[&str], deep: bool) -> Result<Vec<File>, Co
                 found.push(read(path)?);
             }
             if found.len() > MAX_RULE_FILES {
-                return Err(read_error(&directory, format!("more than {MAX_RULE_FILES} files")));
+                return Err(read_error(&directory, &format!("more than {MAX_RULE_FILES} files")));
             }
         }
     }

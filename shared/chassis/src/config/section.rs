@@ -78,9 +78,9 @@ pub(super) fn read<T: DeserializeOwned + Default>(
     }
     let mut section = settings.map_or(Ok(None), |file| parse::<Value>(file, name))?.unwrap_or(Value::Null);
     for (variable, key, value) in &overrides {
-        override_key(&mut section, key, value).map_err(|reason| variable_error(variable, reason))?;
+        override_key(&mut section, key, value).map_err(|reason| variable_error(variable, &reason))?;
     }
-    serde_json::from_value(section).map_err(|error| variable_error(overrides[0].0, error))
+    serde_json::from_value(section).map_err(|error| variable_error(overrides[0].0, &error))
 }
 
 /// The section a variable is for, the one with the longest name that fits, and the key within.
@@ -109,7 +109,7 @@ fn override_key(section: &mut Value, key: &str, text: &str) -> Result<(), String
     Ok(())
 }
 
-fn variable_error(variable: &str, reason: impl ToString) -> ConfigError {
+fn variable_error(variable: &str, reason: &impl ToString) -> ConfigError {
     ConfigError::Read { path: format!("environment variable {variable}"), reason: reason.to_string() }
 }
 

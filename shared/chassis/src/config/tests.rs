@@ -23,7 +23,8 @@ fn sections_are_read_and_default() {
     assert_eq!(loaded.section::<String>("bus").unwrap(), "file:there");
     assert_eq!(loaded.section::<Collector>("collector").unwrap(), Collector { lanes: 8, listen: String::new() });
     assert_eq!(loaded.section::<String>("hot").unwrap(), "");
-    let loaded = ["bus", "hot"].into_iter().try_fold(loaded, |loaded, name| loaded.with_default_url(name, "file:d".into()));
+    let loaded =
+        ["bus", "hot"].into_iter().try_fold(loaded, |loaded, name| loaded.with_default_url(name, "file:d".into()));
     let loaded = loaded.unwrap();
     assert_eq!(["bus", "hot"].map(|name| loaded.section::<String>(name).unwrap()), ["file:there", "file:d"]);
 }
@@ -42,7 +43,8 @@ fn unknown_keys_name_file_line_and_cure() {
 fn the_environment_overrides() {
     let (_place, loaded) = directory("collector: {lanes: 2, listen: here}\n");
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let loaded = loaded.unwrap().with_overrides(vec![set("ATALAYA_COLLECTOR_LANES", "6"), set("ATALAYA_BUS", "file:b")]);
+    let loaded =
+        loaded.unwrap().with_overrides(vec![set("ATALAYA_COLLECTOR_LANES", "6"), set("ATALAYA_BUS", "file:b")]);
     assert_eq!(loaded.section::<Collector>("collector").unwrap(), Collector { lanes: 6, listen: "here".into() });
     assert_eq!(loaded.section::<String>("bus").unwrap(), "file:b");
     let loaded = loaded.with_overrides(vec![set("ATALAYA_HOT_STORE_LANES", "5")]);

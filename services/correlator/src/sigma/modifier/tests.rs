@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 
+#[allow(clippy::needless_pass_by_value, reason = "json! stands in the call")]
 fn holds(modifiers: &str, wanted: Value, value: &str) -> bool {
     let modifiers = Modifiers::parse(modifiers).unwrap();
     modifiers.tests(&wanted).unwrap().iter().any(|test| test.holds(Some(value)))
