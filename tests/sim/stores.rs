@@ -92,6 +92,13 @@ impl fmt::Display for FaultStore {
 }
 
 impl FaultStore {
+    /// A point where the call may be late, or the process die. What is dead gets an error, not silence: the archive waits
+    /// for the store in threads that would wait for ever.
+    async fn point(&self, call: &'static str) -> Result<()> {
+        let alive = self.life.run(self.life.point(call, "store")).await;
+        alive.ok_or_else(|| object_store::Error::Generic { store: "sim", source: "the process is dead".into() })
+    }
+
     fn fails(&self, probability: f64, call: &'static str) -> Result<()> {
         if self.life.happens(probability, call, "store") {
             return Err(object_store::Error::Generic { store: "sim", source: format!("{call} lost, by seed").into() });
@@ -103,10 +110,10 @@ impl FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.life.point("put object", "store").await;
+        self.point("put object").await?;
         self.fails(self.life.faults().lose_request, "put object request")?;
         let answer = self.store.put_opts(location, payload, options).await;
-        self.life.point("object put", "store").await;
+        self.point("object put").await?;
         self.fails(self.life.faults().lose_answer, "put object answer")?;
         answer
     }
@@ -120,7 +127,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.life.point("get object", "store").await;
+        self.point("get object").await?;
         self.fails(self.life.faults().fail_read, "get object")?;
         self.store.get_opts(location, options).await
     }

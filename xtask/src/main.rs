@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 enum Task {
     /// Run the tests: all suites, or those named
     Test {
-        /// unit, conformance, pipeline, sim, lint; advisories only by name: it needs the advisory database
+        /// Only by name: sim, which is not green yet, and advisories, which needs the advisory database
         suites: Vec<suites::Suite>,
     },
     /// Run a benchmark
