@@ -23,8 +23,7 @@ fn of_file(path: &Path, text: &str) -> Findings {
     if count > MAX_FILE_LINES {
         lines.find(MAX_FILE_LINES + 1, &format!("{count} lines, {MAX_FILE_LINES} at most"));
     }
-    if path.ends_with("src/main.rs") && path.starts_with("services") && count > MAX_MAIN_LINES
-    {
+    if path.ends_with("src/main.rs") && path.starts_with("services") && count > MAX_MAIN_LINES {
         lines.find(MAX_MAIN_LINES + 1, &format!("a main of {count} lines, {MAX_MAIN_LINES} at most"));
     }
     match syn::parse_file(text) {
