@@ -102,7 +102,7 @@ pub(super) async fn alerts(args: AlertsArgs) -> anyhow::Result<Outcome> {
     if let Some(AlertsCommand::Act(act)) = args.command {
         return self::act(act).await;
     }
-    // An action or a watch needs the writers too; a list only the readers.
+    // Without a running instance nothing new can come: a watch is for one that runs.
     let session = Session::open(&args.reach, Roles::Readers).await?;
     let done = if args.watch { watch(&session, &args).await } else { list(&session, &args).await };
     session.close().await?;
