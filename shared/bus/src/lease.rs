@@ -55,24 +55,36 @@ impl Lease {
         Ok(lease.renew().await?.then_some(lease))
     }
 
-    /// Holds it for another time to live; false if somebody else has it now.
+    /// Holds it for another time to live; false if somebody else has it now. One that ran out and that nobody took is
+    /// held again: a holder that was only slow goes on.
     ///
     /// # Errors
     /// If the bus does not answer: whether it is still held is not known then.
     pub async fn renew(&mut self) -> Result<bool, LeaseError> {
+        if self.put().await? {
+            return Ok(true);
+        }
+        // Refused, or the answer was lost: the nonce tells whether it is ours all the same.
+        match self.entry().await? {
+            Some(entry) if entry.value == self.value => {
+                self.revision = entry.revision;
+                Ok(true)
+            }
+            Some(entry) if !entry.value.is_empty() => Ok(false),
+            free => {
+                self.revision = free.map_or(0, |entry| entry.revision);
+                self.put().await
+            }
+        }
+    }
+
+    async fn put(&mut self) -> Result<bool, LeaseError> {
         match self.bucket.put(&self.name, self.value.clone(), self.revision, Some(self.ttl)).await {
             Ok(revision) => {
                 self.revision = revision;
                 Ok(true)
             }
-            // Refused, or the answer was lost: the nonce tells whether it is ours all the same.
-            Err(BucketError::Conflict { .. } | BucketError::Io(_)) => match self.entry().await? {
-                Some(entry) if entry.value == self.value => {
-                    self.revision = entry.revision;
-                    Ok(true)
-                }
-                _ => Ok(false),
-            },
+            Err(BucketError::Conflict { .. } | BucketError::Io(_)) => Ok(false),
             Err(source) => Err(self.error(source)),
         }
     }
