@@ -12,8 +12,8 @@ use crate::input::TENANTS;
 use crate::stores::{FaultHot, FaultStore};
 use crate::world::World;
 
-/// How long leases last, the shortest that the services take.
-const LEASE_MS: u64 = 300;
+/// How long leases last: long for a machine that plays many worlds at once. Those of the dead are taken away.
+const LEASE_MS: u64 = 3_000;
 
 /// A process; all but the feeders are the real services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,11 +100,6 @@ impl Stage {
             Self::ColdArchive => lease.ends_with(".archive"),
             Self::Notifier => lease.ends_with(".notifier"),
         }
-    }
-
-    /// Whether its leases last so long that a world cannot wait until they run out.
-    pub(crate) fn leases_last_long(self) -> bool {
-        self == Self::Notifier
     }
 }
 

@@ -118,7 +118,7 @@ impl Supervisor {
             {
                 kill(oldest).await;
             }
-            if self.lives.is_empty() && self.stage.leases_last_long() {
+            if self.lives.is_empty() {
                 self.stage.break_leases(&self.world).await?;
             }
         }
@@ -131,8 +131,7 @@ impl Supervisor {
         self.kill_all().await;
         let lives_on = self.random.random_bool(LIVES_ON);
         match newest {
-            Some(newest) if lives_on && !newest.life.is_dead() && !newest.task.is_finished() => {
-                newest.life.heal();
+            Some(newest) if lives_on && newest.life.heal() && !newest.task.is_finished() => {
                 self.lives.push_back(newest);
             }
             newest => {

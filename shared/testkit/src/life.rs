@@ -82,9 +82,12 @@ impl Life {
         *self.dead.borrow()
     }
 
-    /// From now on nothing goes wrong any more.
-    pub fn heal(&self) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = Faults::NONE;
+    /// From now on nothing goes wrong any more. False if it died before.
+    #[must_use]
+    pub fn heal(&self) -> bool {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        *faults = Faults::NONE;
+        !self.is_dead()
     }
 
     /// How often what goes wrong now.
@@ -116,7 +119,7 @@ impl Life {
             tokio::time::sleep(faults.max_delay.mul_f64(fate.random())).await;
         }
         if fate.random_bool(faults.crash) {
-            self.crash();
+            self.crash_unless_healed();
         }
         self.live().await;
     }
@@ -125,6 +128,14 @@ impl Life {
     #[must_use]
     pub fn happens(&self, probability: f64, call: &'static str, key: &str) -> bool {
         probability > 0.0 && self.fate(call, key).random_bool(probability)
+    }
+
+    /// A call that drew its death before the life was healed, and was late, must not die after it.
+    fn crash_unless_healed(&self) {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.crash > 0.0 {
+            self.crash();
+        }
     }
 
     /// Returns in life, and never in death.
