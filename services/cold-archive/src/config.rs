@@ -41,7 +41,7 @@ impl Default for Config {
             archive: String::new(),
             flush_ms: 5_000,
             flush_rows: 250_000,
-            flush_bytes: 64 << 20,
+            flush_bytes: 32 << 20,
             close_linger_ms: 200,
             lease_ms: 5_000,
         }

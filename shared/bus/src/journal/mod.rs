@@ -60,7 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_bytes: 8 << 30, partitions: 16, sync: true, tail_bytes: 64 << 20 }
+        Self { max_bytes: 8 << 30, partitions: 16, sync: true, tail_bytes: 32 << 20 }
     }
 }
 

@@ -17,12 +17,12 @@ use fjall::{
 use crate::{BusError, Message, Sequence, Stream, Subject, codec};
 
 /// Bytes of a memtable before it goes to disk: RAW and EVT, ALERT and DLQ, the others.
-const LARGE_MEMTABLE_BYTES: u64 = 16 << 20;
+const LARGE_MEMTABLE_BYTES: u64 = 8 << 20;
 const MIDDLE_MEMTABLE_BYTES: u64 = 4 << 20;
 const SMALL_MEMTABLE_BYTES: u64 = 2 << 20;
 
 /// Bytes of all memtables beyond which appends wait for the disk; more than what need not go to disk yet.
-const MAX_MEMTABLE_BYTES: u64 = 96 << 20;
+const MAX_MEMTABLE_BYTES: u64 = 48 << 20;
 
 /// How often, and for how long at most, appends look whether the disk has caught up.
 const DISK_PAUSE: Duration = Duration::from_millis(1);
@@ -37,8 +37,8 @@ const LOG_BYTES: u64 = 128 << 20;
 /// Files held open.
 const OPEN_FILES: usize = 64;
 
-/// Threads that flush and compact.
-const WORKERS: usize = 2;
+/// Threads that flush and compact: of two, one spins while the other compacts.
+const WORKERS: usize = 1;
 
 /// Values below this stay beside their key, bytes.
 const INLINE_BYTES: u32 = 512;
