@@ -70,10 +70,13 @@ async fn nothing_is_lost_and_nothing_is_there_twice() {
 /// One world, from its input to the comparison.
 async fn play(seed: u64) -> anyhow::Result<()> {
     let world = World::new(seed, Input::new(seed)?).await?;
-    let running = supervise::start(&world);
+    let mut running = supervise::start(&world);
     settle::fed(&world).await?;
     running.calm();
-    settle::settled(&world).await?;
+    tokio::select! {
+        settled = settle::settled(&world) => settled?,
+        error = running.failed() => return Err(error),
+    }
     books::delivered(&world).await?;
     running.drain().await?;
     let expected = expected::of(&world.input)?;

@@ -63,6 +63,15 @@ impl Running {
         self.calm.request();
     }
 
+    /// Waits until a stage ends by itself: none should.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match self.stages.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a stage ended by itself"),
+            Some(Err(error)) => error.into(),
+        }
+    }
+
     /// Ends every stage as a machine that is shut down does.
     pub(crate) async fn drain(mut self) -> anyhow::Result<()> {
         self.drain.request();
