@@ -106,7 +106,7 @@ impl Supervisor {
         let calm = self.calm.clone();
         while !calm.is_requested() {
             if self.lives.is_empty() {
-                self.begin(FAULTS);
+                self.begin(FAULTS).await?;
             }
             let ends = Duration::from_millis(self.random.random_range(LIFE_MS));
             let Some(newest) = self.lives.back_mut() else { continue };
@@ -115,8 +115,7 @@ impl Supervisor {
                 _ = &mut newest.task => drop(self.lives.pop_back()),
                 () = tokio::time::sleep(ends) => {
                     if self.random.random_bool(OVERTAKEN) {
-                        self.stage.break_leases(&self.world).await?;
-                        self.begin(FAULTS);
+                        self.begin(FAULTS).await?;
                     } else {
                         self.kill_all().await;
                     }
@@ -126,9 +125,6 @@ impl Supervisor {
                 && let Some(oldest) = self.lives.pop_front()
             {
                 kill(oldest).await;
-            }
-            if self.lives.is_empty() {
-                self.stage.break_leases(&self.world).await?;
             }
         }
         self.end_well().await
@@ -147,8 +143,7 @@ impl Supervisor {
                 if let Some(newest) = newest {
                     kill(newest).await;
                 }
-                self.stage.break_leases(&self.world).await?;
-                self.begin(Faults::NONE);
+                self.begin(Faults::NONE).await?;
             }
         }
         let Some(Process { trigger, mut task, .. }) = self.lives.pop_back() else { return Ok(()) };
@@ -161,12 +156,15 @@ impl Supervisor {
         ended.with_context(|| format!("{name} died in good times"))?.with_context(|| format!("{name} failed"))
     }
 
-    fn begin(&mut self, faults: Faults) {
+    /// A new life. Its leases are taken away from the one before, as if they had run out.
+    async fn begin(&mut self, faults: Faults) -> anyhow::Result<()> {
+        self.stage.break_leases(&self.world).await?;
         let life = Life::new(self.random.random(), faults);
         let (trigger, shutdown) = Shutdown::new();
         let (stage, world, own) = (self.stage, Arc::clone(&self.world), Arc::clone(&life));
         let task = tokio::spawn(async move { own.run(stage.run(&world, &own, shutdown)).await });
         self.lives.push_back(Process { life, trigger, task });
+        Ok(())
     }
 
     async fn kill_all(&mut self) {
