@@ -5,15 +5,37 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Bucket, BucketError, Entry};
 
-/// Why a lease could not be had, renewed or given back.
+/// Why a lease could not be had, renewed, kept or given back.
 #[derive(Debug, thiserror::Error)]
-#[error("lease '{name}': {source}")]
-pub struct LeaseError {
-    name: String,
-    source: BucketError,
+pub enum LeaseError {
+    /// The bus did not answer, or refused.
+    #[error("lease '{name}': {source}")]
+    Bus {
+        /// The lease.
+        name: String,
+        /// What went wrong.
+        source: BucketError,
+    },
+    /// Somebody else has it now, or may have it.
+    #[error("lease '{0}' was lost")]
+    Lost(String),
+}
+
+/// A lease that is wanted.
+#[derive(Clone)]
+pub struct Claim {
+    /// The bucket of leases.
+    pub leases: Arc<dyn Bucket>,
+    /// The lease.
+    pub name: String,
+    /// Who wants it.
+    pub holder: String,
+    /// How long it stays with a holder that says nothing.
+    pub ttl: Duration,
 }
 
 /// Who holds a lease; the nonce tells two lives of a holder apart. An empty entry is a lease given back.
@@ -43,7 +65,7 @@ impl Lease {
         holder: &str,
         ttl: Duration,
     ) -> Result<Option<Self>, LeaseError> {
-        let fail = |source| LeaseError { name: name.to_owned(), source };
+        let fail = |source| LeaseError::Bus { name: name.to_owned(), source };
         let me = Holder { holder: holder.to_owned(), nonce: rand::random() };
         let value = serde_json::to_vec(&me).map_err(|error| fail(BucketError::Io(error.to_string())))?;
         let mut lease = Self { bucket, name: name.to_owned(), ttl, value: value.into(), revision: 0 };
@@ -53,6 +75,49 @@ impl Lease {
             None => {}
         }
         Ok(lease.renew().await?.then_some(lease))
+    }
+
+    /// Waits until nobody else holds it. What goes wrong meanwhile is told, and tried again.
+    pub async fn wait(claim: &Claim, mut tell: impl FnMut(LeaseError)) -> Self {
+        let Claim { leases, name, holder, ttl } = claim;
+        loop {
+            match Self::acquire(Arc::clone(leases), name, holder, *ttl).await {
+                Ok(Some(lease)) => return lease,
+                Ok(None) => {}
+                Err(error) => tell(error),
+            }
+            sleep(*ttl / 3).await;
+        }
+    }
+
+    /// Works while it is held, renews it meanwhile, and gives it back at the end. When it is lost, the work is dropped
+    /// where it stands.
+    ///
+    /// # Errors
+    /// The work's own; [`LeaseError`] if the lease was lost, or the bus did not answer for as long as it lasts.
+    pub async fn hold<T, E: From<LeaseError>>(mut self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let ended = tokio::select! {
+            ended = work => ended,
+            lost = self.keep() => Err(lost.into()),
+        };
+        // A lease that is not given back runs out by itself.
+        let _ = self.release().await;
+        ended
+    }
+
+    /// Renews it until somebody else has it, or the bus has not answered for as long as it lasts.
+    async fn keep(&mut self) -> LeaseError {
+        let mut held_until = Instant::now() + self.ttl;
+        loop {
+            sleep(self.ttl / 3).await;
+            let asked = Instant::now();
+            match timeout(self.ttl, self.renew()).await {
+                Ok(Ok(true)) => held_until = asked + self.ttl,
+                Ok(Ok(false)) | Err(_) => return LeaseError::Lost(self.name.clone()),
+                Ok(Err(error)) if Instant::now() >= held_until => return error,
+                Ok(Err(error)) => tracing::debug!("not renewed, to be tried again: {error}"),
+            }
+        }
     }
 
     /// Holds it for another time to live; false if somebody else has it now. One that ran out and that nobody took is
@@ -105,6 +170,6 @@ impl Lease {
     }
 
     fn error(&self, source: BucketError) -> LeaseError {
-        LeaseError { name: self.name.clone(), source }
+        LeaseError::Bus { name: self.name.clone(), source }
     }
 }

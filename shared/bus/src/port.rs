@@ -109,7 +109,7 @@ pub struct StreamInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The URL names no adapter.
-    #[error("'{0}' names no bus: use file:DIR")]
+    #[error("'{0}' names no bus: use file:DIR, nats://HOST:PORT or tls://HOST:PORT")]
     Url(String),
     /// Another process holds the bus.
     #[error("{path} is in use by another process: {reason}")]
