@@ -4,11 +4,14 @@
 //! `atalaya_chassis::main::<Service>()`.
 
 pub mod config;
+pub mod door;
 pub mod health;
+pub mod secret;
 pub mod telemetry;
+pub mod trace;
 
 mod process;
 mod shutdown;
 
 pub use process::{Service, install_tls_provider, main};
-pub use shutdown::{Shutdown, Trigger, signalled};
+pub use shutdown::{Changes, Shutdown, Trigger, signalled};

@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 
-use crate::config::Directory;
+use crate::config::{Directory, Watcher};
 use crate::{Shutdown, health, telemetry};
 
 /// How long a drain may take; shorter than Kubernetes' default grace period of 30 s.
@@ -64,14 +63,12 @@ pub fn main<S: Service>() -> ExitCode {
     let command = <Arguments as clap::CommandFactory>::command().name(S::NAME).about(S::ABOUT);
     let arguments = <Arguments as clap::FromArgMatches>::from_arg_matches(&command.get_matches());
     let outcome = arguments.context("arguments").and_then(|arguments| process::<S>(&arguments));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{}: {error:#}", S::NAME);
-            complain(S::NAME, &error);
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &outcome {
+        tracing::error!("{}: {error:#}", S::NAME);
+        complain(S::NAME, error);
     }
+    telemetry::shutdown();
+    outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 #[allow(clippy::print_stderr, reason = "the last word of a process that may have no logs yet")]
@@ -83,17 +80,23 @@ fn process<S: Service>(arguments: &Arguments) -> anyhow::Result<()> {
     install_tls_provider();
     let directory = Directory::load(Some(&arguments.config))?;
     let config = S::configure(&directory)?;
-    let metrics = telemetry::install(&directory.section("telemetry")?)?;
+    let metrics = telemetry::install_as(S::NAME, &directory.section("telemetry")?)?;
     let health_config: health::Config = directory.section("health")?;
+    let check = |directory: Directory| S::configure(&directory).map(|_| directory);
+    let (watcher, changes) = Watcher::new(arguments.config.clone(), directory, check);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(&health_config.listen)
-            .await
-            .with_context(|| format!("health.listen: {}", health_config.listen))?;
-        let deps = S::connect(&config).await?;
+        let listener = health::bind(&health_config).await?;
         let (trigger, shutdown) = Shutdown::new();
-        let health = health::Health::default();
+        let shutdown = shutdown.with_configuration(changes);
+        let health = shutdown.health().clone();
+        // Before it connects: a process that waits for its stores is alive, and says that it is not ready.
         let server = tokio::spawn(health::serve(listener, health.clone(), Some(metrics), shutdown.clone()));
+        let deps = tokio::select! {
+            deps = S::connect(&config) => deps?,
+            signal = crate::signalled() => return signal.context("signals"),
+        };
+        tokio::spawn(watcher.run(shutdown.clone()));
         let mut work = tokio::spawn(S::run(config, deps, shutdown));
         health.set_ready(true);
         tokio::select! {

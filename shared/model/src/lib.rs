@@ -18,4 +18,4 @@ pub use identity::{AlertId, EventId, LaneId, NotificationId, Origin, ParseIdErro
 pub use ledger::{Books, Counts, LedgerKey};
 pub use principal::{Principal, Principals, PrincipalsError, Role, TokenEntry, sha256_hex};
 pub use tenant::{DEFAULT_TENANT, LIVE_DOMAIN, ParseTenantError, SHARED, Tenant, partition_of};
-pub use tenant_file::{Receiver, Route, SecretRef, TenantFile, TenantFileError};
+pub use tenant_file::{Receiver, Route, SecretRef, Smtp, SmtpTls, TenantFile, TenantFileError};

@@ -95,6 +95,12 @@ type Hash = [u8; 32];
 pub struct Principals(HashMap<Hash, Arc<Principal>>);
 
 impl Principals {
+    /// Whether nobody can come in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The principals of the tenants' files.
     ///
     /// # Errors

@@ -70,6 +70,67 @@ pub enum Receiver {
         /// The key that signs, by reference.
         secret: SecretRef,
     },
+    /// A mail.
+    Smtp(Smtp),
+}
+
+/// A mail's way out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smtp {
+    /// The server.
+    pub host: String,
+    /// Its port; 587, 465 or 25 as `tls` is if not given.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// Authorities of the server's certificate, PEM, by reference; the system's if not given.
+    #[serde(default)]
+    pub ca: Option<SecretRef>,
+    /// Who sends, to the server; nobody signs in if not given.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The password of `user`, by reference.
+    #[serde(default)]
+    pub password: Option<SecretRef>,
+    /// The sender's address.
+    pub from: String,
+    /// The receivers' addresses.
+    pub to: Vec<String>,
+    /// How long an attempt may take, milliseconds.
+    #[serde(default = "smtp_timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+fn smtp_timeout_ms() -> u64 {
+    10_000
+}
+
+/// How the connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpTls {
+    /// TLS after the greeting; never without.
+    #[default]
+    Starttls,
+    /// TLS from the first byte.
+    Implicit,
+    /// None: on loopback only.
+    None,
+}
+
+impl Smtp {
+    /// The port it is reached at.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            SmtpTls::Starttls => 587,
+            SmtpTls::Implicit => 465,
+            SmtpTls::None => 25,
+        })
+    }
 }
 
 /// Where a secret is: `env:NAME` or `file:PATH`; never the secret itself.
@@ -154,6 +215,9 @@ routes:
       webhook: {url: 'https://soc.example/hook', secret: env:SOC_HOOK_KEY}
   - name: screen
     receiver: {stdout: {}}
+  - name: mail
+    receiver:
+      smtp: {host: mail.example, user: soc, password: env:MAIL_KEY, from: soc@example.org, to: [duty@example.org]}
 ";
 
     #[test]
@@ -162,11 +226,15 @@ routes:
         assert_eq!(file.validate(), Ok(()));
         assert_eq!(file.routes[0].min_level, Level::High);
         assert_eq!(file.routes[1].receiver, Receiver::Stdout {});
+        let Receiver::Smtp(smtp) = &file.routes[2].receiver else { panic!("{:?}", file.routes[2]) };
+        assert_eq!((smtp.tls, smtp.port(), smtp.timeout_ms), (SmtpTls::Starttls, 587, 10_000));
         for (from, to) in [("screen", "soc"), ("https://soc", "ftp://soc")] {
             let broken: TenantFile = serde_saphyr::from_str(&FILE.replace(from, to)).unwrap();
             assert!(broken.validate().is_err(), "{to}");
         }
-        for (from, to) in [("env:SOC_HOOK_KEY", "hunter2"), ("networks", "network")] {
+        for (from, to) in
+            [("env:SOC_HOOK_KEY", "hunter2"), ("networks", "network"), ("env:MAIL_KEY", "hunter2"), ("user:", "usr:")]
+        {
             assert!(serde_saphyr::from_str::<TenantFile>(&FILE.replace(from, to)).is_err(), "{to}");
         }
     }

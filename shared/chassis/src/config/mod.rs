@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+mod reload;
 mod section;
+
+pub use reload::Watcher;
 
 /// The keys that may stand at the top of `atalaya.yaml`.
 pub const SECTIONS: [&str; 13] = [
@@ -56,7 +59,7 @@ pub enum ConfigError {
 }
 
 /// A file of the directory, as it stands there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct File {
     /// Its path.
     pub path: PathBuf,
@@ -81,7 +84,7 @@ impl File {
 }
 
 /// The directory, read once as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Directory {
     settings: Option<File>,
     tenants: Vec<File>,
