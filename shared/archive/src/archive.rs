@@ -10,12 +10,12 @@ use url::Url;
 use crate::log::Log;
 use crate::storage::{Root, memory_url, self_test};
 use crate::table::Table;
-use crate::{ArchiveError, Committed, Covered, Scope, StoredBatch, TableSnapshot};
+use crate::{ArchiveError, Committed, Covered, S3Options, Scope, StoredBatch, TableSnapshot};
 
 /// The tables of every class. Cheap to clone; clones share the versions they know.
 #[derive(Clone)]
 pub struct Archive {
-    root: Root,
+    pub(crate) root: Root,
     tables: Arc<[Table]>,
 }
 
@@ -26,13 +26,21 @@ impl fmt::Debug for Archive {
 }
 
 impl Archive {
-    /// Opens the archive a URL names: `file:DIR` (created if it is not there), `s3://BUCKET/PREFIX` (credentials and
-    /// endpoint from `AWS_…` variables), or `memory:`, gone with the last clone.
+    /// Opens the archive a URL names: `file:DIR` (created if it is not there), `s3://BUCKET/PREFIX` (AWS, as whom the
+    /// machine is), or `memory:`, gone with the last clone.
     ///
     /// # Errors
     /// If the URL names no archive, or the store cannot be set up.
     pub fn open(url: &str) -> Result<Self, ArchiveError> {
-        Self::at(Root::parse(url)?)
+        Self::open_with(url, &S3Options::default())
+    }
+
+    /// The same, with S3 as these options say.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; also if the options cannot be used. Nothing is asked of the store yet.
+    pub fn open_with(url: &str, s3: &S3Options) -> Result<Self, ArchiveError> {
+        Self::at(Root::parse(url, s3)?)
     }
 
     /// An archive in a given store, which must create objects atomically; paths begin with `archive/`.
@@ -52,7 +60,7 @@ impl Archive {
         Ok(Self { root, tables })
     }
 
-    fn table(&self, class: Class) -> &Table {
+    pub(crate) fn table(&self, class: Class) -> &Table {
         &self.tables[class as usize]
     }
 

@@ -8,6 +8,9 @@ pub enum ArchiveError {
     /// The URL names no archive.
     #[error("'{0}' names no archive: use file:DIR, s3://BUCKET/PREFIX or memory:")]
     Url(String),
+    /// What section `s3` says cannot be used.
+    #[error("s3.{0}")]
+    Options(String),
     /// Disk or network.
     #[error("archive store: {0}")]
     Store(#[from] object_store::Error),
@@ -61,14 +64,9 @@ pub enum ArchiveError {
         /// Tries.
         attempts: u32,
     },
-    /// The store lets several writers create the same object: commits would overwrite each other.
-    #[error("{winners} of {racers} writers created the same object: this store has no atomic create, do not use it")]
-    NotAtomic {
-        /// How many succeeded.
-        winners: usize,
-        /// How many tried.
-        racers: usize,
-    },
+    /// The store does not create objects atomically: commits would overwrite each other.
+    #[error("{0}: this store has no atomic create (If-None-Match: *), do not use it")]
+    NotAtomic(String),
 }
 
 impl ArchiveError {
@@ -78,10 +76,18 @@ impl ArchiveError {
         matches!(
             self,
             Self::Url(_)
+                | Self::Options(_)
                 | Self::Unsupported { .. }
                 | Self::Encode { .. }
                 | Self::Uncovered { .. }
-                | Self::NotAtomic { .. }
+                | Self::NotAtomic(_)
         )
+    }
+
+    /// Whether the store answered that it does not know who asks, does not allow it, or has no such bucket.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        matches!(self, Self::Store(PermissionDenied { .. } | Unauthenticated { .. } | NotFound { .. }))
     }
 }

@@ -7,6 +7,7 @@
 //! Layout: `<root>/<class>/day=YYYY-MM-DD/policy=<retention class>/part-….parquet`, each file sorted by tenant and
 //! time. The log's transactions hold the last message of each partition ([`Scope`]): they are the writer's position.
 
+mod aborting;
 mod admit;
 mod archive;
 mod encode;
@@ -14,16 +15,25 @@ mod error;
 mod layout;
 mod local;
 mod log;
+mod s3;
 mod snapshot;
 mod stats;
 mod storage;
+mod sweep;
 mod table;
+mod uploads;
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
 
 pub use archive::Archive;
 pub use error::ArchiveError;
 pub use layout::{BLOOM, DAY, POLICY, STANDARD_POLICY, STATISTICS, day_name, day_of, partition_fields, table_schema};
+pub use s3::S3Options;
 pub use snapshot::{Covered, DataFile, Feed, Scope, StoredBatch, TableSnapshot};
 pub use stats::{Bound, ColumnRange};
+pub use sweep::{SWEEP_AGE, Swept};
 pub use table::Committed;
 
 /// Opens the archive a URL names: `file:DIR`, `s3://BUCKET/PREFIX` or `memory:`.
@@ -32,4 +42,13 @@ pub use table::Committed;
 /// As [`Archive::open`].
 pub async fn open(url: &str) -> Result<Archive, ArchiveError> {
     Archive::open(url)
+}
+
+/// The store a URL names, of the same kinds and by the same settings as an archive; paths begin at the URL's. What it
+/// answered for is on disk.
+///
+/// # Errors
+/// As [`Archive::open_with`].
+pub fn open_store(url: &str, s3: &S3Options) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+    Ok(storage::Root::parse(url, s3)?.store)
 }

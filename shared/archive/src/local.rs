@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -134,7 +135,14 @@ impl ObjectStore for SyncedFiles {
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list_with_offset(prefix, offset)
+        // In order, as object stores list: readers of logs rest on it.
+        let listed = self.files.list_with_offset(prefix, offset);
+        let sorted = async move {
+            let mut all: Vec<ObjectMeta> = listed.try_collect().await?;
+            all.sort_unstable_by(|one, other| one.location.cmp(&other.location));
+            Ok::<_, Error>(stream::iter(all.into_iter().map(Ok)))
+        };
+        stream::once(sorted).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -181,7 +189,6 @@ impl MultipartUpload for SyncedUpload {
 
 #[cfg(test)]
 mod tests {
-    use futures::TryStreamExt;
     use object_store::ObjectStoreExt;
 
     use super::*;

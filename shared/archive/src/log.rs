@@ -1,6 +1,6 @@
 //! A table's Delta log: read as a whole once, then commit by commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
@@ -11,7 +11,7 @@ use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKern
 use deltalake_core::kernel::{Action, Add, Metadata, MetadataExt, Protocol, StructType, new_metadata};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use parquet::arrow::ProjectionMask;
@@ -211,6 +211,22 @@ impl Log {
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| self.unsupported(error.to_string()))?.map_err(|error| self.error(error))
+    }
+
+    /// Every file that the newest version names, or a version that may still be read; none if there is no table.
+    pub(crate) async fn named(&self) -> Result<Option<HashSet<Path>>, ArchiveError> {
+        let mut table = DeltaTable::new(Arc::clone(&self.log_store));
+        match table.load().await {
+            Err(DeltaTableError::NotATable(_)) => return Ok(None),
+            result => result.map_err(|error| self.error(error))?,
+        }
+        let state = table.snapshot().map_err(|error| self.error(error))?;
+        let mut named: HashSet<_> = state.log_data().iter().map(|view| self.path(&view.path())).collect();
+        let mut removed = state.all_tombstones(self.log_store.as_ref());
+        while let Some(removed) = removed.try_next().await.map_err(|error| self.error(error))? {
+            named.insert(self.path(&removed.path()));
+        }
+        Ok(Some(named))
     }
 
     fn file(&self, entry: &Entry<'_>, schema: &Schema) -> Result<DataFile, ArchiveError> {

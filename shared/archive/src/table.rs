@@ -9,7 +9,7 @@ use bytes::Bytes;
 use deltalake_core::kernel::{Action, Add, CommitInfo, Transaction};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 
 use crate::admit::{Admitted, admit};
@@ -35,6 +35,10 @@ const MAX_AGE: Duration = Duration::from_secs(3_600);
 
 /// Files stored at a time.
 const PARALLEL_PUTS: usize = 4;
+
+/// How the names of data files begin and end.
+const PART: &str = "part-";
+const PARQUET: &str = ".parquet";
 
 /// What an append did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +226,7 @@ impl Table {
         let files = encoded
             .map_err(|error| ArchiveError::Encode { table: class.name(), reason: error.to_string() })??
             .into_iter()
-            .map(|file| (format!("{}/part-{:032x}.parquet", directory(file.day), rand::random::<u128>()), file))
+            .map(|file| (format!("{}/{PART}{:032x}{PARQUET}", directory(file.day), rand::random::<u128>()), file))
             .collect::<Vec<_>>();
         let paths = files.iter().map(|(name, _)| Path::from_iter([class.name()].into_iter().chain(name.split('/'))));
         let paths: Vec<_> = paths.collect();
@@ -231,8 +235,9 @@ impl Table {
             .zip(&paths)
             .map(|((_, file), path)| put(Arc::clone(&self.store), path.clone(), file.body.clone()))
             .collect();
-        let stored: Result<Vec<()>, _> = stream::iter(puts).buffer_unordered(PARALLEL_PUTS).try_collect().await;
-        if let Err(error) = stored {
+        // All are waited for: one that is still under way would come after its removal.
+        let stored: Vec<_> = stream::iter(puts).buffer_unordered(PARALLEL_PUTS).collect().await;
+        if let Err(error) = stored.into_iter().collect::<object_store::Result<()>>() {
             self.remove(paths).await;
             return Err(error.into());
         }
@@ -253,6 +258,20 @@ impl Table {
         }
     }
 
+    /// Data files of this program that no version names, written longer ago than that.
+    pub(crate) async fn orphans(&self, older_than: Duration) -> Result<Vec<ObjectMeta>, ArchiveError> {
+        let mut found: Vec<ObjectMeta> = self
+            .store
+            .list(Some(&Path::from(self.class.name())))
+            .try_filter(|object| std::future::ready(is_data_file(&object.location) && is_older(object, older_than)))
+            .try_collect()
+            .await?;
+        // After the list: what was committed in between is named.
+        let named = if found.is_empty() { None } else { self.log.named().await? };
+        found.retain(|object| named.as_ref().is_some_and(|named| !named.contains(&object.location)));
+        Ok(found)
+    }
+
     async fn remove(&self, paths: Vec<Path>) {
         let locations = stream::iter(paths.into_iter().map(Ok)).boxed();
         let mut removals = self.store.delete_stream(locations);
@@ -263,6 +282,16 @@ impl Table {
             }
         }
     }
+}
+
+fn is_data_file(path: &Path) -> bool {
+    path.filename().is_some_and(|name| name.starts_with(PART) && name.ends_with(PARQUET))
+}
+
+/// Whether an object was written longer ago than that.
+pub(crate) fn is_older(object: &ObjectMeta, than: Duration) -> bool {
+    let age_ms = now_ms().saturating_sub(object.last_modified.timestamp_millis());
+    i64::try_from(than.as_millis()).is_ok_and(|than| age_ms >= than)
 }
 
 async fn put(store: Arc<dyn ObjectStore>, path: Path, body: Bytes) -> object_store::Result<()> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
@@ -22,6 +22,8 @@ pub enum Fault {
     CrashAfter,
     /// It happens, only the answer is lost; later writes work.
     LostAnswer,
+    /// No write fails, but what is to be created is overwritten.
+    Overwrites,
 }
 
 #[derive(Debug)]
@@ -58,8 +60,11 @@ impl ObjectStore for FaultyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let left = self.writes_left.fetch_sub(1, Ordering::SeqCst);
         match (self.fault, left) {
-            (_, 1..) => self.inner.put_opts(location, payload, options).await,
-            (Fault::LostAnswer, ..0) => self.inner.put_opts(location, payload, options).await,
+            (Fault::Overwrites, _) => {
+                let options = PutOptions { mode: PutMode::Overwrite, ..options };
+                self.inner.put_opts(location, payload, options).await
+            }
+            (_, 1..) | (Fault::LostAnswer, ..0) => self.inner.put_opts(location, payload, options).await,
             (Fault::CrashAfter | Fault::LostAnswer, 0) => {
                 self.inner.put_opts(location, payload, options).await?;
                 Err(failure())
@@ -81,7 +86,7 @@ impl ObjectStore for FaultyStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        if self.has_failed() && self.fault != Fault::LostAnswer {
+        if self.has_failed() && matches!(self.fault, Fault::CrashBefore | Fault::CrashAfter) {
             Box::pin(futures::stream::iter([Err(failure())]))
         } else {
             self.inner.delete_stream(locations)
@@ -90,6 +95,10 @@ impl ObjectStore for FaultyStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

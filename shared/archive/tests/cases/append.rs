@@ -1,22 +1,19 @@
 //! Appends, read back: rows once each, in order, in their partitions; checkpoints; tables of other shapes.
-#![allow(clippy::unwrap_used, reason = "a test fails so")]
 
-mod common;
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
-use atalaya_archive::{Archive, ArchiveError, Bound, Feed, Scope, day_of};
+use atalaya_archive::{Archive, ArchiveError, Bound, DataFile, Feed, Scope, TableSnapshot, day_of};
 use atalaya_model::Class;
-use common::{CLASS, START_US, covered, expected, identities, message, read, scope, stored_files};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
-fn open(directory: &tempfile::TempDir) -> Archive {
-    Archive::open(&format!("file:{}", directory.path().display())).unwrap()
-}
+use crate::common::place::Place;
+use crate::common::{CLASS, START_US, covered, expected, identities, message, read, scope, stored_files};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_read_back_once_each_sorted_within_their_day() {
-    let directory = tempfile::tempdir().unwrap();
-    let archive = open(&directory);
+pub async fn rows_read_back_once_each_sorted_within_their_day(place: &Place) {
+    let archive = place.open();
     assert!(archive.snapshot(CLASS).await.unwrap().is_none());
     let messages = [message(0, 1, 100), message(1, 2, 30), message(0, 3, 7)];
     let committed = archive.append(CLASS, &messages, &[covered(0, 3), covered(1, 2)]).await.unwrap();
@@ -41,9 +38,8 @@ async fn rows_read_back_once_each_sorted_within_their_day() {
     }
 }
 
-#[tokio::test]
-async fn what_was_appended_is_not_appended_again() {
-    let archive = Archive::open("memory:").unwrap();
+pub async fn what_was_appended_is_not_appended_again(place: &Place) {
+    let archive = place.open();
     let first = [message(0, 1, 10), message(0, 2, 10)];
     let both = [message(0, 2, 10), message(0, 3, 10), message(1, 9, 10)];
     archive.append(CLASS, &first, &[covered(0, 2)]).await.unwrap();
@@ -56,9 +52,8 @@ async fn what_was_appended_is_not_appended_again() {
     assert_eq!(archive.position(CLASS, &scope(1)).await.unwrap(), Some(9));
 }
 
-#[tokio::test]
-async fn another_stream_or_incarnation_has_positions_of_its_own() {
-    let archive = Archive::open("memory:").unwrap();
+pub async fn another_stream_or_incarnation_has_positions_of_its_own(place: &Place) {
+    let archive = place.open();
     let mut rows = 0;
     for (feed, incarnation) in [(Feed::Evt, 7), (Feed::Alert, 7), (Feed::Evt, 8)] {
         let scope = Scope { feed, incarnation, partition: 0 };
@@ -70,9 +65,8 @@ async fn another_stream_or_incarnation_has_positions_of_its_own() {
     assert_eq!(rows, 30);
 }
 
-#[tokio::test]
-async fn rows_that_nothing_covers_are_refused() {
-    let archive = Archive::open("memory:").unwrap();
+pub async fn rows_that_nothing_covers_are_refused(place: &Place) {
+    let archive = place.open();
     archive.append(CLASS, &[message(0, 1, 1)], &[covered(0, 1)]).await.unwrap();
     for covering in [vec![], vec![covered(0, 1)], vec![covered(1, 5)]] {
         let refused = archive.append(CLASS, &[message(0, 2, 1)], &covering).await;
@@ -80,30 +74,27 @@ async fn rows_that_nothing_covers_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn nothing_to_write_makes_no_commit() {
-    let archive = Archive::open("memory:").unwrap();
+pub async fn nothing_to_write_makes_no_commit(place: &Place) {
+    let archive = place.open();
     archive.append(CLASS, &[], &[covered(0, 5)]).await.unwrap();
     assert!(archive.snapshot(CLASS).await.unwrap().is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn checkpoints_carry_files_and_positions() {
-    let directory = tempfile::tempdir().unwrap();
-    let archive = open(&directory);
+pub async fn checkpoints_carry_files_and_positions(place: &Place) {
+    let archive = place.open();
     let mut messages = Vec::new();
     for sequence in 1..=45 {
         let partition = u16::try_from(sequence % 4).unwrap();
         messages.push(message(partition, sequence, 3));
         archive.append(CLASS, &messages[messages.len() - 1..], &[covered(partition, sequence)]).await.unwrap();
     }
-    let log = directory.path().join("dns_activity/_delta_log");
-    assert!(log.join("00000000000000000040.checkpoint.parquet").exists());
-    let (live, fresh) = (archive.snapshot(CLASS).await.unwrap().unwrap(), open(&directory));
+    let checkpoint = Path::from("dns_activity/_delta_log/00000000000000000040.checkpoint.parquet");
+    archive.store().head(&checkpoint).await.unwrap();
+    let (live, fresh) = (archive.snapshot(CLASS).await.unwrap().unwrap(), place.open());
     let loaded = fresh.snapshot(CLASS).await.unwrap().unwrap();
     assert_eq!((loaded.version, loaded.rows()), (45, 135));
     assert_eq!(loaded.positions, live.positions);
-    let sorted = |files: &[std::sync::Arc<atalaya_archive::DataFile>]| {
+    let sorted = |files: &[Arc<DataFile>]| {
         let mut files: Vec<_> = files.iter().map(|file| (file.path.to_string(), (**file).clone())).collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
         files
@@ -112,20 +103,18 @@ async fn checkpoints_carry_files_and_positions() {
     assert_eq!(identities(&fresh).await, expected(&messages));
 }
 
-/// The first commit of a table, changed as `change` says, in a new archive.
-async fn table_with(change: impl Fn(&mut String)) -> (tempfile::TempDir, Archive) {
-    let directory = tempfile::tempdir().unwrap();
-    let archive = open(&directory);
-    archive.append(CLASS, &[message(0, 1, 1)], &[covered(0, 1)]).await.unwrap();
-    let commit =
-        |directory: &tempfile::TempDir| directory.path().join("dns_activity/_delta_log/00000000000000000000.json");
-    let mut text = std::fs::read_to_string(commit(&directory)).unwrap();
+/// An archive with nothing but the first commit of a table, changed as `change` says.
+async fn table_with(place: &Place, change: impl Fn(&mut String)) -> Archive {
+    place.clear().await;
+    let first = place.open();
+    first.append(CLASS, &[message(0, 1, 1)], &[covered(0, 1)]).await.unwrap();
+    let commit = Path::from("dns_activity/_delta_log/00000000000000000000.json");
+    let text = first.store().get(&commit).await.unwrap().bytes().await.unwrap();
+    let mut text = String::from_utf8(text.to_vec()).unwrap();
     change(&mut text);
-    let other = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(commit(&other).parent().unwrap()).unwrap();
-    std::fs::write(commit(&other), text).unwrap();
-    let archive = open(&other);
-    (other, archive)
+    place.clear().await;
+    first.store().put(&commit, text.into()).await.unwrap();
+    place.open()
 }
 
 fn replace(text: &mut String, from: &str, to: &str) {
@@ -133,43 +122,39 @@ fn replace(text: &mut String, from: &str, to: &str) {
     *text = text.replace(from, to);
 }
 
-#[tokio::test]
-async fn columns_the_table_does_not_have_are_added() {
+pub async fn columns_the_table_does_not_have_are_added(place: &Place) {
     let query = r#",{\"name\":\"query\",\"type\":\"string\",\"nullable\":true,\"metadata\":{}}"#;
-    let (_directory, archive) = table_with(|text| replace(text, query, "")).await;
-    let has_query = |snapshot: &atalaya_archive::TableSnapshot| snapshot.schema.column_with_name("query").is_some();
+    let archive = table_with(place, |text| replace(text, query, "")).await;
+    let has_query = |snapshot: &TableSnapshot| snapshot.schema.column_with_name("query").is_some();
     assert!(!has_query(archive.snapshot(CLASS).await.unwrap().unwrap().as_ref()));
     archive.append(CLASS, &[message(0, 1, 5)], &[covered(0, 1)]).await.unwrap();
     assert!(has_query(archive.snapshot(CLASS).await.unwrap().unwrap().as_ref()));
-    let loaded = open(&_directory);
+    let loaded = place.open();
     assert!(has_query(loaded.snapshot(CLASS).await.unwrap().unwrap().as_ref()));
     assert_eq!(identities(&loaded).await, expected(&[message(0, 1, 5)]));
 }
 
-#[tokio::test]
-async fn tables_of_another_kind_are_refused() {
+pub async fn tables_of_another_kind_are_refused(place: &Place) {
     for (from, to, reason) in [
         (r#""minReaderVersion":1"#, r#""minReaderVersion":2"#, "reader version 2"),
         (r#""configuration":{"#, r#""configuration":{"delta.columnMapping.mode":"name","#, "mapped by name"),
     ] {
-        let (_directory, archive) = table_with(|text| replace(text, from, to)).await;
+        let archive = table_with(place, |text| replace(text, from, to)).await;
         let refused = archive.snapshot(CLASS).await;
         assert!(refused.as_ref().is_err_and(|e| e.to_string().contains(reason)), "{reason}: {refused:?}");
     }
     let types = (r#"\"name\":\"src_port\",\"type\":\"integer\""#, r#"\"name\":\"src_port\",\"type\":\"string\""#);
     let writer = (r#""minWriterVersion":2"#, r#""minWriterVersion":4"#);
     for ((from, to), reason) in [(types, "src_port"), (writer, "writer version 4")] {
-        let (directory, archive) = table_with(|text| replace(text, from, to)).await;
+        let archive = table_with(place, |text| replace(text, from, to)).await;
         let refused = archive.append(CLASS, &[message(0, 1, 5)], &[covered(0, 1)]).await;
         assert!(refused.as_ref().is_err_and(|e| e.is_permanent() && e.to_string().contains(reason)), "{refused:?}");
-        let store = Archive::open(&format!("file:{}", directory.path().display())).unwrap().store();
-        assert_eq!(stored_files(store.as_ref()).await, [], "{reason}: nothing is left behind");
+        assert_eq!(stored_files(archive.store().as_ref()).await, [], "{reason}: nothing is left behind");
     }
 }
 
-#[tokio::test]
-async fn times_no_calendar_holds_are_kept() {
-    let archive = Archive::open("memory:").unwrap();
+pub async fn times_no_calendar_holds_are_kept(place: &Place) {
+    let archive = place.open();
     let mut rows = atalaya_schema::Rows::new(CLASS);
     for time_us in [i64::MIN, i64::MAX, START_US] {
         rows.begin();
@@ -178,7 +163,7 @@ async fn times_no_calendar_holds_are_kept() {
         rows.end();
     }
     let mut batch = message(0, 1, 1);
-    batch.events = std::sync::Arc::new(atalaya_schema::EventBatch::new(CLASS, rows.finish()).unwrap());
+    batch.events = Arc::new(atalaya_schema::EventBatch::new(CLASS, rows.finish()).unwrap());
     assert_eq!(archive.append(CLASS, &[batch], &[covered(0, 1)]).await.unwrap().rows, 3);
     assert_eq!(archive.snapshot(CLASS).await.unwrap().unwrap().files.len(), 3);
     assert!(archive.snapshot(Class::HttpActivity).await.unwrap().is_none());

@@ -1,21 +1,19 @@
 //! Several writers, dead writers, and answers that never come: rows are there once each.
 
-mod common;
-
 use std::sync::Arc;
+use std::time::Duration;
 
-use atalaya_archive::{Archive, ArchiveError};
-use common::faulty::{Fault, FaultyStore};
-use common::{CLASS, covered, expected, identities, message, stored_files};
+use atalaya_archive::{Archive, ArchiveError, Swept};
+use futures::StreamExt;
 use object_store::ObjectStore;
-use object_store::memory::InMemory;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_of_different_partitions_all_commit() {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("file:{}", directory.path().display());
+use crate::common::faulty::{Fault, FaultyStore};
+use crate::common::place::Place;
+use crate::common::{CLASS, covered, expected, identities, message, scope, stored_files};
+
+pub async fn writers_of_different_partitions_all_commit(place: &Place) {
     let writers = (0..4u16).map(|partition| {
-        let archive = Archive::open(&url).unwrap();
+        let archive = place.open();
         tokio::spawn(async move {
             for sequence in 1..=8 {
                 let messages = [message(partition, sequence, 5)];
@@ -27,7 +25,7 @@ async fn writers_of_different_partitions_all_commit() {
     for writer in writers.collect::<Vec<_>>() {
         writer.await.unwrap();
     }
-    let archive = Archive::open(&url).unwrap();
+    let archive = place.open();
     let all: Vec<_> =
         (0..4).flat_map(|partition| (1..=8).map(move |sequence| message(partition, sequence, 5))).collect();
     assert_eq!(identities(&archive).await, expected(&all));
@@ -35,12 +33,9 @@ async fn writers_of_different_partitions_all_commit() {
     assert_eq!(stored_files(archive.store().as_ref()).await.len(), files, "lost races leave no files behind");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_writers_of_one_partition_write_every_row_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("file:{}", directory.path().display());
+pub async fn two_writers_of_one_partition_write_every_row_once(place: &Place) {
     let writers = (0..2).map(|_| {
-        let archive = Archive::open(&url).unwrap();
+        let archive = place.open();
         tokio::spawn(async move {
             let mut rows = 0;
             for sequence in 1..=20 {
@@ -54,33 +49,31 @@ async fn two_writers_of_one_partition_write_every_row_once() {
         rows += writer.await.unwrap();
     }
     assert_eq!(rows, 100, "each row was written by one of them");
-    let archive = Archive::open(&url).unwrap();
+    let archive = place.open();
     let all: Vec<_> = (1..=20).map(|sequence| message(0, sequence, 5)).collect();
     assert_eq!(identities(&archive).await, expected(&all));
 }
 
-#[tokio::test]
-async fn a_zombie_with_an_old_snapshot_is_refused() {
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+pub async fn a_zombie_with_an_old_snapshot_is_refused(place: &Place) {
+    let store = place.below(0);
     let (zombie, successor) = (Archive::over(Arc::clone(&store)).unwrap(), Archive::over(Arc::clone(&store)).unwrap());
     zombie.append(CLASS, &[message(0, 1, 5)], &[covered(0, 1)]).await.unwrap();
     successor.append(CLASS, &[message(0, 2, 5), message(0, 3, 5)], &[covered(0, 3)]).await.unwrap();
     let late = zombie.append(CLASS, &[message(0, 2, 5)], &[covered(0, 2)]).await.unwrap();
     assert_eq!(late.rows, 0);
-    assert_eq!(successor.position(CLASS, &common::scope(0)).await.unwrap(), Some(3));
+    assert_eq!(successor.position(CLASS, &scope(0)).await.unwrap(), Some(3));
     assert_eq!(identities(&zombie).await, expected(&[message(0, 1, 5), message(0, 2, 5), message(0, 3, 5)]));
     assert_eq!(stored_files(store.as_ref()).await.len(), 2);
 }
 
 /// Walks every write of an append: table creation, data files, commit. After each death a successor appends the same.
-#[tokio::test]
-async fn a_death_at_any_step_loses_nothing_and_doubles_nothing() {
+pub async fn a_death_at_any_step_loses_nothing_and_doubles_nothing(place: &Place) {
     let messages = [message(0, 1, 100), message(1, 2, 30)];
     let covering = [covered(0, 1), covered(1, 2)];
-    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+    for (at, fault) in [(0, Fault::CrashBefore), (100, Fault::CrashAfter)] {
         let mut writes = 0;
         loop {
-            let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+            let inner = place.below(at + writes);
             let faulty = Arc::new(FaultyStore::new(Arc::clone(&inner), fault, writes));
             let dying = Archive::over(Arc::clone(&faulty) as Arc<dyn ObjectStore>).unwrap();
             let outcome = dying.append(CLASS, &messages, &covering).await;
@@ -100,12 +93,11 @@ async fn a_death_at_any_step_loses_nothing_and_doubles_nothing() {
 }
 
 /// The same with only an answer lost: the writer itself finds out, and nothing is left behind.
-#[tokio::test]
-async fn a_lost_answer_is_found_out() {
+pub async fn a_lost_answer_is_found_out(place: &Place) {
     let messages = [message(0, 1, 100), message(1, 2, 30)];
     let covering = [covered(0, 1), covered(1, 2)];
     for writes in 0..6 {
-        let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let inner = place.below(writes);
         let faulty = Arc::new(FaultyStore::new(Arc::clone(&inner), Fault::LostAnswer, writes));
         let archive = Archive::over(faulty).unwrap();
         let mut outcome = archive.append(CLASS, &messages, &covering).await;
@@ -120,10 +112,9 @@ async fn a_lost_answer_is_found_out() {
 }
 
 /// Another writer commits between the check and the commit of an append: the append starts again at the check.
-#[tokio::test]
-async fn a_commit_in_between_restarts_the_append_at_its_check() {
+pub async fn a_commit_in_between_restarts_the_append_at_its_check(place: &Place) {
     for rounds in 1..=3 {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let store = place.below(rounds);
         let (one, other) = (Archive::over(Arc::clone(&store)).unwrap(), Archive::over(Arc::clone(&store)).unwrap());
         one.append(CLASS, &[message(0, 1, 5)], &[covered(0, 1)]).await.unwrap();
         let (stale, fresh) = ([message(0, 2, 5)], [message(0, 2, 5), message(0, 3, 5)]);
@@ -134,4 +125,38 @@ async fn a_commit_in_between_restarts_the_append_at_its_check() {
         let files = one.snapshot(CLASS).await.unwrap().unwrap().files.len();
         assert_eq!(stored_files(store.as_ref()).await.len(), files);
     }
+}
+
+/// Everything rests on an object being created once: a store without that is found out before the first append.
+pub async fn the_store_passes_the_self_test_and_one_that_overwrites_does_not(place: &Place) {
+    place.open().self_test().await.unwrap();
+    let overwriting = Arc::new(FaultyStore::new(place.below(0), Fault::Overwrites, 0));
+    let refused = Archive::over(overwriting).unwrap().self_test().await.unwrap_err();
+    assert!(matches!(refused, ArchiveError::NotAtomic(_)) && refused.is_permanent(), "{refused}");
+    assert!(place.below(0).list(None).next().await.is_none(), "the test leaves nothing behind");
+}
+
+/// A writer dies between its data files and its commit: they are found, and removed once they are old enough.
+pub async fn files_without_a_commit_are_swept_by_age(place: &Place) {
+    let (first, second) = ([message(0, 1, 100)], [message(0, 2, 100)]);
+    let store = place.below(0);
+    let archive = Archive::over(Arc::clone(&store)).unwrap();
+    assert_eq!(archive.sweep(Duration::ZERO).await.unwrap(), Swept::default());
+    archive.append(CLASS, &first, &[covered(0, 1)]).await.unwrap();
+    let named = stored_files(store.as_ref()).await;
+    let dying = FaultyStore::new(Arc::clone(&store), Fault::CrashBefore, named.len() as i64);
+    let dead = Archive::over(Arc::new(dying)).unwrap().append(CLASS, &second, &[covered(0, 2)]).await;
+    assert!(matches!(dead, Err(ArchiveError::Unanswered { .. })), "{dead:?}");
+    archive.append(CLASS, &second, &[covered(0, 2)]).await.unwrap();
+
+    assert_eq!(archive.orphans(CLASS, Duration::from_secs(3_600)).await.unwrap().len(), 0, "they are too young");
+    let orphans = archive.orphans(CLASS, Duration::ZERO).await.unwrap();
+    assert_eq!(orphans.len(), named.len());
+    assert_eq!(archive.sweep(Duration::from_secs(3_600)).await.unwrap(), Swept::default());
+    let swept = archive.sweep(Duration::ZERO).await.unwrap();
+    let bytes = orphans.iter().map(|object| object.size).sum();
+    assert_eq!(swept, Swept { files: orphans.len() as u64, bytes, ..Swept::default() });
+    assert_eq!(archive.orphans(CLASS, Duration::ZERO).await.unwrap().len(), 0);
+    let fresh = Archive::over(store).unwrap();
+    assert_eq!(identities(&fresh).await, expected(&[message(0, 1, 100), message(0, 2, 100)]));
 }
