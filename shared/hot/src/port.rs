@@ -222,8 +222,13 @@ pub struct AlertPage {
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
     /// The URL names no adapter.
-    #[error("'{0}' names no hot store: use file:DIR or file:DIR?retention=90d")]
+    #[error(
+        "'{0}' names no hot store: use file:DIR or cassandra://HOST:PORT/KEYSPACE, either with ?retention=90d behind"
+    )]
     Url(String),
+    /// The tables are not ones this program can use.
+    #[error("hot store: {0}")]
+    Schema(String),
     /// Another process holds the store.
     #[error("{0} is in use by another process")]
     InUse(String),

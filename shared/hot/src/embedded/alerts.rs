@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
-use atalaya_model::{Action, Alert, AlertId, Level, Tenant};
+use atalaya_model::{Action, Alert, AlertId, Tenant};
 use atalaya_proto::alert_v1 as wire;
 use fjall::{Readable, Snapshot};
 use prost::Message;
 
 use super::Store;
 use super::keys::{after_prefix, newest_first, oldest_first, put_tenant, read_timed, timed_key};
-use crate::lookup::{Token, bind};
-use crate::{AlertPage, AlertQuery, AlertRow, HotError, MAX_PAGE_ROWS, stance};
+use crate::lookup::Token;
+use crate::{AlertPage, AlertQuery, AlertRow, HotError, listing, stance};
 
 /// Actions on one alert that count; later ones are kept and not looked at.
 const MAX_ACTIONS: usize = 10_000;
@@ -51,7 +51,7 @@ impl Store {
                     batch.remove(&self.alerts_by_day, timed_key(tenant.as_str(), stored.time_us, id.as_bytes()));
                 }
             }
-            let mut listed = vec![level_number(alert.level)];
+            let mut listed = vec![listing::level_number(alert.level)];
             listed.extend_from_slice(alert.domain.as_bytes());
             batch.insert(&self.alerts_by_day, timed_key(tenant.as_str(), alert.time_us, id.as_bytes()), listed);
             batch.insert(&self.alerts, key, wire::Alert::from(alert).encode_to_vec());
@@ -84,11 +84,8 @@ impl Store {
     }
 
     pub(super) fn alert_page(&self, query: &AlertQuery) -> Result<AlertPage, HotError> {
-        if !(1..=MAX_PAGE_ROWS).contains(&query.limit) {
-            let reason = format!("a page has 1 to {MAX_PAGE_ROWS} alerts, not {}", query.limit);
-            return Err(HotError::Request(reason));
-        }
-        let binding = binding(query);
+        listing::check(query)?;
+        let binding = listing::binding(query);
         let token = query.token.as_deref().map(|token| Token::decode(token, &binding)).transpose()?;
         let mut prefix = Vec::new();
         put_tenant(query.tenant.as_str(), &mut prefix);
@@ -128,24 +125,7 @@ fn read_alert(stored: &[u8]) -> Result<Alert, HotError> {
     Alert::try_from(wire::Alert::decode(stored).map_err(damaged)?).map_err(damaged)
 }
 
-fn level_number(level: Level) -> u8 {
-    u8::try_from(level.severity_id()).unwrap_or(u8::MAX)
-}
-
 fn is_listed(query: &AlertQuery, listed: &[u8]) -> bool {
     let Some((level, domain)) = listed.split_first() else { return false };
-    query.min_level.is_none_or(|least| *level >= level_number(least))
-        && query.domain.as_ref().is_none_or(|wanted| wanted.as_bytes() == domain)
-}
-
-fn binding(query: &AlertQuery) -> blake3::Hash {
-    let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let parts = [
-        query.tenant.to_string(),
-        text(query.from_us.map(|from_us| from_us.to_string())),
-        text(query.to_us.map(|to_us| to_us.to_string())),
-        text(query.min_level.map(|level| level.name().to_owned())),
-        text(query.domain.as_ref().map(|domain| format!("={domain}"))),
-    ];
-    bind("atalaya alerts 1", &parts.each_ref().map(|part| part.as_bytes()))
+    listing::is_listed(query, *level, domain)
 }
