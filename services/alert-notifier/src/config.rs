@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use anyhow::Context;
 use atalaya_model::{Level, ParseSpanError, Receiver, Route, Tenant};
 use serde::Deserialize;
 
+use crate::delivery::smtp;
 use crate::retry::Retry;
 use crate::routes::Routes;
 
-/// The longest time a receiver may take to answer.
-const MAX_ATTEMPT_TIMEOUT_MS: u64 = 60_000;
+/// The longest time a receiver may take to answer, milliseconds.
+pub(crate) const MAX_ATTEMPT_TIMEOUT_MS: u64 = 60_000;
 
 /// Section `alert_notifier` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,7 +34,7 @@ pub struct Config {
     pub retry_base_ms: u64,
     /// Longest wait between attempts, milliseconds.
     pub retry_cap_ms: u64,
-    /// How long a receiver may take to answer, milliseconds.
+    /// How long a webhook may take to answer, milliseconds; a mail's route says it itself.
     pub attempt_timeout_ms: u64,
 }
 
@@ -67,7 +69,7 @@ impl Config {
     /// Checks what the shape alone cannot.
     ///
     /// # Errors
-    /// If a limit is out of its range, or a span of a route cannot be read.
+    /// If a limit is out of its range, a span of a route cannot be read, or a mail could not be sent as it says.
     pub fn validate(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.max_attempts > 0, "alert_notifier.max_attempts must be at least 1");
         anyhow::ensure!(self.retry_base_ms > 0, "alert_notifier.retry_base_ms must be at least 1");
@@ -76,7 +78,8 @@ impl Config {
             "alert_notifier.attempt_timeout_ms must be 1 to {MAX_ATTEMPT_TIMEOUT_MS}"
         );
         self.routes()?;
-        Ok(())
+        check_mails("alert_notifier.default_routes", &self.default_routes)?;
+        self.tenants.iter().try_for_each(|(tenant, routes)| check_mails(&format!("tenant {tenant}"), routes))
     }
 
     pub(crate) fn routes(&self) -> Result<Routes, ParseSpanError> {
@@ -95,6 +98,15 @@ impl Config {
     pub(crate) fn attempt_timeout(&self) -> Duration {
         Duration::from_millis(self.attempt_timeout_ms)
     }
+}
+
+fn check_mails(whose: &str, routes: &[Route]) -> anyhow::Result<()> {
+    for route in routes {
+        if let Receiver::Smtp(receiver) = &route.receiver {
+            smtp::check(receiver).with_context(|| format!("{whose}: route '{}': smtp", route.name))?;
+        }
+    }
+    Ok(())
 }
 
 fn micros(ms: u64) -> i64 {

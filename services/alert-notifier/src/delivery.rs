@@ -1,4 +1,4 @@
-//! Attempts at delivery: an HTTP POST with a signed body, or a line on the standard output.
+//! Attempts at delivery: an HTTP POST with a signed body, a mail, or a line on the standard output.
 //!
 //! Every attempt is a task of its own, a few at a time for each receiver, so that a dead receiver delays no other.
 
@@ -15,6 +15,8 @@ use ring::hmac;
 use tokio::task::JoinSet;
 
 use crate::grouping::{Attempt, Outcome};
+
+pub(crate) mod smtp;
 
 /// Attempts at one receiver at the same time.
 pub const MAX_IN_FLIGHT_PER_RECEIVER: usize = 4;
@@ -61,6 +63,7 @@ impl Senders {
             Receiver::Webhook { url, secret } => {
                 self.post(url, secret, attempt.id, attempt.payload.clone(), now_us).await.unwrap_or_else(failed)
             }
+            Receiver::Smtp(receiver) => smtp::send(receiver, attempt.id, &attempt.payload).await,
         };
         (attempt, outcome)
     }
@@ -113,6 +116,10 @@ fn failed(error: anyhow::Error) -> Outcome {
 
 /// The secret behind a reference; read for every attempt, so that it can be changed.
 async fn resolve(secret: &SecretRef) -> anyhow::Result<Vec<u8>> {
+    read(secret, MAX_SECRET_BYTES).await
+}
+
+async fn read(secret: &SecretRef, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
     match secret {
         SecretRef::Env(name) => {
             let value = std::env::var(name).with_context(|| format!("secret env:{name}"))?;
@@ -121,7 +128,7 @@ async fn resolve(secret: &SecretRef) -> anyhow::Result<Vec<u8>> {
         SecretRef::File(path) => {
             let place = || format!("secret file:{}", path.display());
             let bytes = tokio::fs::metadata(path).await.with_context(place)?.len();
-            anyhow::ensure!(bytes <= MAX_SECRET_BYTES, "{}: more than {MAX_SECRET_BYTES} bytes", place());
+            anyhow::ensure!(bytes <= max_bytes, "{}: more than {max_bytes} bytes", place());
             let mut secret = tokio::fs::read(path).await.with_context(place)?;
             while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                 secret.pop();

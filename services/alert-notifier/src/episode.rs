@@ -344,6 +344,7 @@ impl Episode {
         let payload = match &leg.way.receiver {
             Receiver::Stdout {} => message::line(self, occasion),
             Receiver::Webhook { .. } => message::body(self, leg, id, occasion),
+            Receiver::Smtp(_) => message::mail(self, occasion, now_us),
         };
         Notification {
             id,

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_bus::{Bucket, Bus, Lease, Stream};
+use atalaya_bus::{Bucket, Bus, BusError, Lease, Stream, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 use atalaya_model::TenantFile;
@@ -87,8 +87,12 @@ impl atalaya_chassis::Service for Service {
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
     let senders = Senders::new(deps.stdout, config.attempt_timeout())?;
-    let partitions = deps.bus.info(Stream::Alert).await?.partitions;
-    let shared = Arc::new(Shared { config, leases: deps.bus.bucket("leases").await?, bus: deps.bus, senders });
+    let bus = &deps.bus;
+    let asking = || async { Ok((bus.info(Stream::Alert).await?.partitions, bus.bucket("leases").await?)) };
+    let asking = patiently(asking, |error: &BusError| is_unanswered(error));
+    let Some(answer) = shutdown.unless_requested(asking).await else { return Ok(()) };
+    let (partitions, leases) = answer?;
+    let shared = Arc::new(Shared { config, leases, bus: deps.bus, senders });
     let mut tasks: JoinSet<()> =
         (0..partitions).map(|partition| notify(Arc::clone(&shared), partition, shutdown.clone())).collect();
     while let Some(ended) = tasks.join_next().await {

@@ -9,6 +9,7 @@ fn kind(receiver: &Receiver) -> &'static str {
     match receiver {
         Receiver::Stdout {} => "stdout",
         Receiver::Webhook { .. } => "webhook",
+        Receiver::Smtp(_) => "smtp",
     }
 }
 

@@ -10,7 +10,6 @@ use atalaya_archive::Archive;
 use atalaya_bus::Bus;
 use atalaya_bus::journal::Journal;
 use atalaya_chassis::config::Directory;
-use atalaya_chassis::health::Health;
 use atalaya_chassis::telemetry::Metrics;
 use atalaya_chassis::{Service, Shutdown, Trigger, health};
 use atalaya_hot::Hot;
@@ -95,8 +94,12 @@ impl Instance {
         let mut gateway = atalaya_query_gateway::Service::configure(&directory)?;
         let mut collector = atalaya_collector::Service::configure(&directory)?;
         collector.spool = options.data.join("spool");
-        let mut health_address = directory.section::<health::Config>("health")?.listen;
+        let health_config: health::Config = directory.section("health")?;
+        health_config.validate()?;
+        let mut health_address = health_config.listen;
         if !options.default_ports {
+            // On loopback, for this process's own command.
+            (gateway.tls, collector.tls) = (None, None);
             for address in [&mut gateway.listen, &mut collector.listen, &mut health_address] {
                 ANY_PORT.clone_into(address);
             }
@@ -113,7 +116,7 @@ impl Instance {
         let [at_gateway, at_ingest, at_health] = doors;
         let principals = Arc::new(Principals::clone(&gateway.principals).with_secret(&token, operator()));
         let mut services = JoinSet::new();
-        let ready = Health::default();
+        let ready = shutdown.health().clone();
         let served = health::serve(at_health, ready.clone(), options.metrics, shutdown.clone());
         services.spawn(async move { ("health", served.await.map_err(Into::into)) });
         let mut spool = None;

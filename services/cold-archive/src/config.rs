@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use atalaya_archive::S3Options;
 use atalaya_chassis::config::Directory;
 use serde::Deserialize;
 
@@ -22,6 +23,9 @@ pub struct Config {
     /// URL of the archive; set from the section of that name.
     #[serde(skip)]
     pub archive: String,
+    /// How S3 is reached; set from the section `s3`.
+    #[serde(skip)]
+    pub s3: S3Options,
     /// How long the first row in memory waits for others, milliseconds.
     pub flush_ms: u64,
     /// Rows in memory that are flushed at once.
@@ -39,6 +43,7 @@ impl Default for Config {
         Self {
             bus: String::new(),
             archive: String::new(),
+            s3: S3Options::default(),
             flush_ms: 5_000,
             flush_rows: 250_000,
             flush_bytes: 32 << 20,
@@ -57,6 +62,7 @@ impl Config {
         let mut config: Self = directory.section("cold_archive")?;
         config.bus = directory.section("bus")?;
         config.archive = directory.section("archive")?;
+        config.s3 = directory.section("s3")?;
         config.validate()?;
         Ok(config)
     }
@@ -66,6 +72,7 @@ impl Config {
     /// # Errors
     /// If one is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
+        self.s3.validate()?;
         let Self { flush_ms, flush_rows, flush_bytes, lease_ms, .. } = self;
         ensure!(*flush_ms <= MAX_FLUSH_MS, "cold_archive.flush_ms: {flush_ms} is more than {MAX_FLUSH_MS}");
         ensure!(*flush_rows > 0, "cold_archive.flush_rows: write 1 or more");

@@ -15,6 +15,7 @@ mod config;
 mod findings;
 mod flush;
 mod partition;
+mod sweep;
 mod telemetry;
 mod worker;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use atalaya_archive::Archive;
-use atalaya_bus::{Bus, Stream, keep_trimmed};
+use atalaya_bus::{Bus, Stream, holder_name, keep_trimmed};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 
@@ -61,8 +62,8 @@ impl atalaya_chassis::Service for Service {
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
         let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
-        let archive =
-            atalaya_archive::open(&config.archive).await.with_context(|| format!("archive {}", config.archive))?;
+        let archive = Archive::open_with(&config.archive, &config.s3);
+        let archive = archive.with_context(|| format!("archive {}", config.archive))?;
         Ok(Deps { bus, archive })
     }
 
@@ -78,17 +79,20 @@ impl atalaya_chassis::Service for Service {
 /// Archives until the drain is asked for, then what is in memory.
 ///
 /// # Errors
-/// If the store does not create objects atomically, the bus does not answer at the start, or a table is of a kind that
-/// must not be written to.
+/// If the store does not create objects atomically or refuses this process, the bus does not answer at the start, or a
+/// table is of a kind that must not be written to. A store that is away is waited for.
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
-    deps.archive.self_test().await.with_context(|| format!("self test of {}", deps.archive.root()))?;
-    let holder = format!("cold-archive-{}", std::process::id());
+    if !sweep::prove(&deps.archive, &shutdown).await? {
+        return Ok(());
+    }
+    let holder = holder_name("cold-archive");
     let trim = |stream, readers| keep_trimmed(Arc::clone(&deps.bus), stream, readers, KEEP_BYTES, &holder);
     let (events, alerts) = (trim(Stream::Evt, &EVT_READERS), trim(Stream::Alert, &ALERT_READERS));
     tokio::select! {
         ended = worker::run(&config, deps.clone(), shutdown) => ended,
         never = events => match never {},
         never = alerts => match never {},
+        never = sweep::keep_swept(deps.archive.clone()) => match never {},
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use atalaya_archive::{Feed, Scope};
 use atalaya_bus::{
-    Bucket, Bus, BusError, ChainCheck, Filter, FloorEntry, Floors, Kind, Lease, Message, Position, Reader, Stream,
-    verify_position,
+    Bucket, Bus, ChainCheck, Claim, Damage, Filter, FloorEntry, Floors, Kind, Lease, Message, Position, Reader, Stop,
+    Stream, verify_position, work_leased,
 };
 use atalaya_chassis::Shutdown;
 use atalaya_model::{Alert, Books, Counts, LIVE_DOMAIN};
@@ -16,19 +16,13 @@ use atalaya_proto::raw_v1::{Entry, RawHeader};
 use atalaya_schema::batch_of;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::buffer::Taken;
 use crate::{findings, telemetry};
 
 /// This reader's name in bucket `floors` and in leases.
 const READER: &str = "archive";
-
-/// Pause before a partition that failed is taken again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Pause before a partition with a hole or an unreadable message is tried again: somebody has to repair it.
-const DAMAGED_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// What a partition tells the worker.
 pub(crate) enum Event {
@@ -54,31 +48,6 @@ pub(crate) struct Shared {
     pub(crate) done: Shutdown,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    /// Somebody has to look.
-    #[error(transparent)]
-    Damaged(anyhow::Error),
-    /// It may work next time.
-    #[error(transparent)]
-    Failed(#[from] anyhow::Error),
-}
-
-impl From<BusError> for ReadError {
-    fn from(error: BusError) -> Self {
-        match error {
-            BusError::Damaged { .. } | BusError::Mismatch(_) | BusError::Gap { .. } => Self::Damaged(error.into()),
-            error => Self::Failed(error.into()),
-        }
-    }
-}
-
-enum Ended {
-    Done,
-    LeaseLost,
-    StartOver,
-}
-
 /// One partition.
 pub(crate) struct Partition {
     pub(crate) shared: Arc<Shared>,
@@ -89,44 +58,42 @@ pub(crate) struct Partition {
 impl Partition {
     /// Takes it whenever it is free, and reads it, until the drain is over.
     pub(crate) async fn serve(self) {
-        let drain = self.shared.drain.clone();
-        let mut generation = 0;
-        while let Some(mut lease) = drain.unless_requested(self.take()).await {
-            generation += 1;
-            let ended = self.hold(&mut lease, generation).await;
-            let pause = match ended {
-                Ok(Ended::Done | Ended::StartOver) => Duration::ZERO,
-                Ok(Ended::LeaseLost) => RETRY_AFTER,
-                Err(ReadError::Failed(error)) => {
-                    telemetry::partition_failed(self.stream, self.number, &error);
-                    RETRY_AFTER
-                }
-                Err(ReadError::Damaged(error)) => {
-                    telemetry::partition_damaged(self.stream, self.number, &error);
-                    DAMAGED_RETRY_AFTER
-                }
-            };
-            // A lease that is not given back runs out by itself.
-            let _ = lease.release().await;
-            drain.unless_requested(tokio::time::sleep(pause)).await;
-        }
-    }
-
-    /// Waits until nobody else holds it.
-    async fn take(&self) -> Lease {
+        let Shared { leases, holder, lease, drain, .. } = self.shared.as_ref();
         let name = format!("{}.{}.{READER}", self.stream.name().to_lowercase(), self.number);
-        let Shared { leases, holder, lease, .. } = self.shared.as_ref();
-        loop {
-            match Lease::acquire(Arc::clone(leases), &name, holder, *lease).await {
-                Ok(Some(lease)) => return lease,
-                Ok(None) => {}
-                Err(error) => telemetry::partition_failed(self.stream, self.number, &error.into()),
-            }
-            tokio::time::sleep(*lease / 3).await;
+        let claim = Claim { leases: Arc::clone(leases), name, holder: holder.clone(), ttl: *lease };
+        let mut generation = 0;
+        let hold = |lease| {
+            generation += 1;
+            self.hold(lease, generation)
+        };
+        work_leased(&claim, drain.requested(), hold, |stop, error| self.stopped(stop, error)).await;
+    }
+
+    fn stopped(&self, stop: Stop, error: &anyhow::Error) {
+        match stop {
+            Stop::Damaged => telemetry::partition_damaged(self.stream, self.number, error),
+            Stop::Lost | Stop::Failed => telemetry::partition_failed(self.stream, self.number, error),
         }
     }
 
-    async fn hold(&self, lease: &mut Lease, generation: u64) -> Result<Ended, ReadError> {
+    async fn hold(&self, lease: Lease, generation: u64) -> anyhow::Result<()> {
+        let mut opened = None;
+        let ended = lease.hold(async {
+            let (reader, kept, reading) = self.open(generation).await?;
+            opened = Some(reading.scope);
+            self.read(reader, kept, reading).await
+        });
+        let ended = ended.await;
+        if let Some(scope) = opened {
+            telemetry::partition_left(self.stream, self.number);
+            // Nobody listens any more once the worker has ended.
+            let _ = self.shared.events.send(Event::Closed { scope, generation }).await;
+        }
+        ended
+    }
+
+    /// Tells the worker of the partition, to be read from its floor.
+    async fn open(&self, generation: u64) -> anyhow::Result<(Box<dyn Reader>, oneshot::Receiver<()>, Reading)> {
         let bus = self.shared.bus.as_ref();
         let number = self.number.to_string();
         let floor = self.shared.floors.hold(self.stream, READER, &number).await.context("floor")?;
@@ -145,38 +112,25 @@ impl Partition {
         let opened = Event::Opened { scope, generation, floor, keep };
         self.shared.events.send(opened).await.context("the worker is gone")?;
         telemetry::partition_taken(self.stream, self.number, after.sequence);
-        let ended =
-            self.read(lease, reader, kept, Reading { scope, generation, chain: ChainCheck::new(after.sequence) });
-        let ended = ended.await;
-        telemetry::partition_left(self.stream, self.number);
-        // Nobody listens any more once the worker has ended.
-        let _ = self.shared.events.send(Event::Closed { scope, generation }).await;
-        ended
+        Ok((reader, kept, Reading { scope, generation, chain: ChainCheck::new(after.sequence) }))
     }
 
+    /// Until the drain is over, or the partition is to start over.
     async fn read(
         &self,
-        lease: &mut Lease,
         mut reader: Box<dyn Reader>,
         mut kept: oneshot::Receiver<()>,
         mut reading: Reading,
-    ) -> Result<Ended, ReadError> {
-        let Shared { events, drain, done, lease: ttl, .. } = self.shared.as_ref();
-        let mut renew = tokio::time::interval(*ttl / 3);
-        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ) -> anyhow::Result<()> {
+        let Shared { events, drain, done, .. } = self.shared.as_ref();
         let mut waiting: Option<Event> = None;
         let mut damaged_at: Option<Instant> = None;
         loop {
             let reads = waiting.is_none() && damaged_at.is_none() && !drain.is_requested();
-            let again = damaged_at.map(|at| at + DAMAGED_RETRY_AFTER);
+            let again = damaged_at.map(|at| at + Stop::Damaged.pause());
             tokio::select! {
-                () = done.requested() => return Ok(Ended::Done),
-                _ = &mut kept => return Ok(Ended::StartOver),
-                _ = renew.tick() => {
-                    if !lease.renew().await.context("lease")? {
-                        return Ok(Ended::LeaseLost);
-                    }
-                }
+                () = done.requested() => return Ok(()),
+                _ = &mut kept => return Ok(()),
                 permit = events.reserve(), if waiting.is_some() => {
                     let permit = permit.context("the worker is gone")?;
                     if let Some(event) = waiting.take() {
@@ -184,19 +138,17 @@ impl Partition {
                     }
                 }
                 message = reader.next(), if reads => {
-                    match message.map_err(ReadError::from).and_then(|message| reading.next(&message)) {
+                    match message.map_err(Into::into).and_then(|message| reading.next(&message)) {
                         Ok(event) => waiting = Some(event),
-                        Err(ReadError::Damaged(error)) => {
+                        Err(error) if Stop::of(error.as_ref()) == Stop::Damaged => {
                             // What was read before it is archived meanwhile.
-                            telemetry::partition_damaged(self.stream, self.number, &error);
+                            self.stopped(Stop::Damaged, &error);
                             damaged_at = Some(Instant::now());
                         }
                         Err(error) => return Err(error),
                     }
                 }
-                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
-                    return Ok(Ended::StartOver);
-                }
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => return Ok(()),
                 () = drain.requested(), if reads => {}
             }
         }
@@ -211,16 +163,15 @@ struct Reading {
 }
 
 impl Reading {
-    fn next(&mut self, message: &Message) -> Result<Event, ReadError> {
+    fn next(&mut self, message: &Message) -> anyhow::Result<Event> {
         self.chain.check(message)?;
-        let unreadable = |error: anyhow::Error| {
-            ReadError::Damaged(error.context(format!("{} {} on {}", message.stream, message.sequence, message.subject)))
-        };
+        let place = || format!("{} {} on {}", message.stream, message.sequence, message.subject);
         let taken = match self.scope.feed {
             Feed::Evt => events_of(message, self.scope.incarnation),
             Feed::Alert => alerts_of(message, self.scope.incarnation),
         };
-        Ok(Event::Message { scope: self.scope, generation: self.generation, taken: taken.map_err(unreadable)? })
+        let taken = taken.with_context(place).map_err(Damage::new)?;
+        Ok(Event::Message { scope: self.scope, generation: self.generation, taken })
     }
 }
 

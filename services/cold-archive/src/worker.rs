@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_archive::{Archive, Scope};
-use atalaya_bus::{FloorEntry, Floors, Stream};
+use atalaya_bus::{FloorEntry, Floors, Stream, holder_name, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +47,11 @@ type Flight = BoxFuture<'static, anyhow::Result<Vec<Moved>>>;
 pub(crate) async fn run(config: &Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(MAX_WAITING_MESSAGES);
     let (finish, done) = Shutdown::new();
-    let mut partitions = start(config, &deps, sender, shutdown.clone(), done).await?;
+    let starting = || start(config, &deps, sender.clone(), shutdown.clone(), done.clone());
+    let starting = patiently(starting, |error: &anyhow::Error| is_unanswered(error.as_ref()));
+    let Some(partitions) = shutdown.unless_requested(starting).await else { return Ok(()) };
+    let mut partitions = partitions?;
+    drop(sender);
     let worker = Worker {
         archive: deps.archive,
         events,
@@ -77,7 +81,7 @@ async fn start(
     let shared = Arc::new(Shared {
         floors: Floors::open(bus.as_ref()).await?,
         leases: bus.bucket(LEASES_BUCKET).await?,
-        holder: format!("cold-archive-{}", std::process::id()),
+        holder: holder_name("cold-archive"),
         lease: config.lease(),
         bus,
         events,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use atalaya_chassis::config::Directory;
+use atalaya_chassis::door;
 use atalaya_model::{Principals, SHARED, SourceName, Tenant, TenantFile, parse_span};
 use serde::Deserialize;
 
@@ -31,8 +32,10 @@ pub struct Config {
     pub spool: PathBuf,
     /// Bytes the spool may hold; then the sources wait.
     pub spool_max_bytes: u64,
-    /// Address of the ingest door (gRPC).
+    /// Address of the ingest door (gRPC); beyond loopback it needs `tls`.
     pub listen: String,
+    /// Certificate and key of the ingest door.
+    pub tls: Option<door::Tls>,
     /// URL of the bus; set from the section of that name.
     #[serde(skip)]
     pub bus: String,
@@ -53,6 +56,7 @@ impl Default for Config {
             spool: PathBuf::from("atalaya-data/spool"),
             spool_max_bytes: 4 << 30,
             listen: "127.0.0.1:7410".to_owned(),
+            tls: None,
             bus: String::new(),
             sources: Vec::new(),
             principals: Arc::default(),
@@ -149,11 +153,20 @@ impl Config {
         Ok(config)
     }
 
+    /// How the ingest door opens: with TLS, or plain on loopback.
+    ///
+    /// # Errors
+    /// If it may not open so, or a file of `tls` is wrong.
+    pub fn door(&self) -> anyhow::Result<Option<door::Pem>> {
+        door::open("collector", &self.listen, self.tls.as_ref(), !self.principals.is_empty())
+    }
+
     /// Checks what the shape alone cannot.
     ///
     /// # Errors
-    /// If a value is out of its range, or two sources share a name.
+    /// If a value is out of its range, two sources share a name, or the door may not open so.
     pub fn validate(&self) -> anyhow::Result<()> {
+        self.door()?;
         let lane: Result<atalaya_model::LaneId, _> = format!("{}-{}", self.id, MAX_LANES - 1).parse();
         ensure!(lane.is_ok(), "collector.id: '{}' must be letters, digits, '-' and '_', and short", self.id);
         ensure!((1..=MAX_LANES).contains(&self.lanes), "collector.lanes: {} is not 1 to {MAX_LANES}", self.lanes);

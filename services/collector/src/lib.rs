@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_bus::journal::{Journal, Options};
-use atalaya_bus::{Bus, BusError, now_us};
+use atalaya_bus::{Bus, BusError, is_unanswered, now_us, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 use atalaya_model::Principals;
@@ -126,9 +126,14 @@ pub fn open_spool(directory: &Path, max_bytes: u64) -> Result<Journal, BusError>
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
     let Deps { bus, spool, principals, listener } = deps;
-    let (mut workers, intake) = Workers::start(&config, &bus, spool, &shutdown).await?;
-    let leases = bus.bucket(presence::LEASES).await?;
-    let owners = bus.bucket(spool::PRODUCERS).await?;
+    let tls = config.door()?;
+    let starting = || async {
+        let (leases, owners) = (bus.bucket(presence::LEASES).await?, bus.bucket(spool::PRODUCERS).await?);
+        Ok((leases, owners, Workers::start(&config, &bus, Arc::clone(&spool), &shutdown).await?))
+    };
+    let starting = patiently(starting, |error: &anyhow::Error| is_unanswered(error.as_ref()));
+    let Some(started) = shutdown.unless_requested(starting).await else { return Ok(()) };
+    let (leases, owners, (mut workers, intake)) = started?;
     let producers = Producers::new(intake.clone(), config.id.clone(), owners, Arc::clone(&leases));
     // Dropped, a set aborts what it holds: nothing outlives this call.
     let (mut presence, mut sources, mut server) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
@@ -138,7 +143,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
         sources.spawn(source(file, intake.clone(), shutdown.clone()));
     }
     let door = Door { intake, producers: Arc::new(producers), shutdown: shutdown.clone() };
-    server.spawn(server::serve(listener, door, principals, shutdown.clone()));
+    server.spawn(server::serve(listener, tls, door, principals, shutdown.clone()));
     tokio::select! {
         // First: what ends because of the drain did not end by itself.
         biased;

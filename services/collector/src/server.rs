@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_chassis::Shutdown;
+use atalaya_chassis::door::Pem;
 use atalaya_model::{Principal, Principals, Role};
 use atalaya_proto::ingest_v1::ingest_server::{Ingest, IngestServer};
 use atalaya_proto::ingest_v1::{PushRequest, PushResponse, ReplayProgress, ReplayRequest};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Server;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::sources::push::{self, Door};
@@ -67,9 +68,10 @@ impl Ingest for Service {
 /// Serves until the drain is asked for, then until every stream has ended.
 ///
 /// # Errors
-/// If the listener fails.
+/// If the certificate cannot be used, or the listener fails.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Pem>,
     door: Door,
     principals: Arc<Principals>,
     shutdown: Shutdown,
@@ -82,7 +84,7 @@ pub(crate) async fn serve(
         .build_v1()
         .context("reflection")?;
     let ingest = IngestServer::new(Service { door, principals }).max_decoding_message_size(MAX_REQUEST_BYTES);
-    Server::builder()
+    builder(tls)?
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
@@ -94,4 +96,15 @@ pub(crate) async fn serve(
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { shutdown.requested().await })
         .await
         .context("ingest door")
+}
+
+/// A server with TLS, or a plain one.
+fn builder(tls: Option<Pem>) -> anyhow::Result<Server> {
+    let Some(pem) = tls else { return Ok(Server::builder()) };
+    let config = ServerTlsConfig::new().identity(Identity::from_pem(pem.certificate, pem.key));
+    let config = match pem.client_ca {
+        Some(authorities) => config.client_ca_root(Certificate::from_pem(authorities)),
+        None => config,
+    };
+    Server::builder().tls_config(config).context("TLS")
 }

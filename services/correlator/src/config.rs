@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use atalaya_archive::S3Options;
 use atalaya_chassis::config::Directory;
 use serde::Deserialize;
 
@@ -23,6 +24,9 @@ pub struct Config {
     /// URL of the state store; set from the section of that name.
     #[serde(skip)]
     pub state: String,
+    /// How S3 is reached; set from the section `s3`.
+    #[serde(skip)]
+    pub s3: S3Options,
     /// The files in `rules/`.
     #[serde(skip)]
     pub rules: Vec<RuleFile>,
@@ -43,6 +47,7 @@ impl Default for Config {
         Self {
             bus: String::new(),
             state: String::new(),
+            s3: S3Options::default(),
             rules: Vec::new(),
             built_in: true,
             groups_per_rule: 100_000,
@@ -62,6 +67,7 @@ impl Config {
         let mut config: Self = directory.section("correlator")?;
         config.bus = directory.section("bus")?;
         config.state = directory.section("state")?;
+        config.s3 = directory.section("s3")?;
         let files = directory.rules().iter();
         config.rules =
             files.map(|file| RuleFile { path: file.path.display().to_string(), text: file.text.clone() }).collect();
@@ -75,6 +81,7 @@ impl Config {
     /// If one is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
         let Self { groups_per_rule, snapshot_ms, lease_ms, .. } = self;
+        self.s3.validate().context("s3")?;
         ensure!(*groups_per_rule > 0, "correlator.groups_per_rule: write 1 or more");
         ensure!(*snapshot_ms > 0, "correlator.snapshot_ms: write 1 or more");
         ensure!(*lease_ms >= MIN_LEASE_MS, "correlator.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");

@@ -17,6 +17,7 @@ mod config;
 mod fixtures;
 mod output;
 mod pack;
+mod restore;
 mod rules;
 mod snapshots;
 mod telemetry;
@@ -26,7 +27,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use atalaya_bus::{Bus, Floors, Stream};
+use atalaya_bus::{Bus, Floors, Stream, holder_name, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 use object_store::ObjectStore;
@@ -36,7 +37,7 @@ pub use check::{RuleReport, check};
 pub use config::Config;
 pub use output::MAX_ALERTS_PER_MESSAGE;
 pub use pack::{built_in_rules, read_rules};
-pub use snapshots::open_state;
+pub use snapshots::{open_state, open_state_with};
 
 /// What the correlator talks to.
 pub struct Deps {
@@ -61,7 +62,7 @@ impl atalaya_chassis::Service for Service {
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
         let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
-        Ok(Deps { bus, state: open_state(&config.state)? })
+        Ok(Deps { bus, state: open_state_with(&config.state, &config.s3)? })
     }
 
     fn run(
@@ -80,32 +81,41 @@ impl atalaya_chassis::Service for Service {
 /// start.
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
-    let Deps { bus, state } = deps;
-    let partitions = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
-    let rules = rules::Rules::compile(config.all_rules())?;
+    let rules = rules::Rules::compile(config.all_rules(), sigma::Logsources::built_in())?;
     for refused in &rules.compiled.set.refused {
         telemetry::rule_refused(refused);
     }
-    let snapshots = snapshots::Snapshots::new(state);
-    snapshots.keep_rules(&rules).await.context("state store")?;
-    let shared = Arc::new(worker::Shared {
-        floors: Floors::open(bus.as_ref()).await?,
-        leases: bus.bucket("leases").await?,
-        holder: format!("correlator-{}", std::process::id()),
-        lease: config.lease(),
-        snapshot_every: config.snapshot_every(),
-        limits: config.limits(),
-        bus,
-        snapshots,
-        rules,
-        shutdown,
-    });
-    let mut tasks = JoinSet::new();
-    for partition in 0..partitions {
-        tasks.spawn(worker::serve(Arc::clone(&shared), partition));
-    }
+    let starting = patiently(|| start(&config, &deps, &rules, &shutdown), passes);
+    let Some(tasks) = shutdown.unless_requested(starting).await else { return Ok(()) };
+    let mut tasks = tasks?;
     while let Some(ended) = tasks.join_next().await {
         ended.context("a partition's task")?;
     }
     Ok(())
+}
+
+/// Whether a start that failed so is of use again: neither the bus nor the state store refused.
+fn passes(error: &anyhow::Error) -> bool {
+    let store = error.chain().find_map(|cause| cause.downcast_ref());
+    is_unanswered(error.as_ref()) || matches!(store, Some(object_store::Error::Generic { .. }))
+}
+
+async fn start(config: &Config, deps: &Deps, rules: &rules::Rules, shutdown: &Shutdown) -> anyhow::Result<JoinSet<()>> {
+    let bus = &deps.bus;
+    let partitions = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
+    let snapshots = snapshots::Snapshots::new(Arc::clone(&deps.state));
+    snapshots.keep_rules(rules).await.context("state store")?;
+    let shared = Arc::new(worker::Shared {
+        floors: Floors::open(bus.as_ref()).await?,
+        leases: bus.bucket("leases").await?,
+        holder: holder_name("correlator"),
+        lease: config.lease(),
+        snapshot_every: config.snapshot_every(),
+        limits: config.limits(),
+        bus: Arc::clone(bus),
+        snapshots,
+        rules: rules.clone(),
+        shutdown: shutdown.clone(),
+    });
+    Ok((0..partitions).map(|partition| worker::serve(Arc::clone(&shared), partition)).collect())
 }

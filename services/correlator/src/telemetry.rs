@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_bus::Position;
+use atalaya_bus::{Position, Stop};
 use object_store::path::Path;
 
 use crate::sigma::Refused;
@@ -18,9 +18,26 @@ pub(crate) fn partition_taken(partition: u16, snapshot: &Position, written: u64)
     metrics::counter!("correlator_partitions_taken").increment(1);
 }
 
-pub(crate) fn partition_failed(partition: u16, error: &anyhow::Error) {
-    tracing::warn!(partition, "partition stopped, to be taken again: {error:#}");
-    metrics::counter!("correlator_partition_failures").increment(1);
+pub(crate) fn partition_stopped(partition: u16, stop: Stop, error: &anyhow::Error) {
+    match stop {
+        Stop::Lost | Stop::Failed => {
+            tracing::warn!(partition, "partition stopped, to be taken again: {error:#}");
+            metrics::counter!("correlator_partition_failures").increment(1);
+        }
+        Stop::Damaged => {
+            tracing::error!(partition, "partition stopped until somebody looks at it: {error:#}");
+            metrics::counter!("correlator_partitions_damaged").increment(1);
+        }
+    }
+}
+
+pub(crate) fn state_lost(partition: u16, written: u64) {
+    tracing::error!(
+        partition,
+        written,
+        "no snapshot can be used: what was counted before the oldest event is forgotten"
+    );
+    metrics::counter!("correlator_states_lost").increment(1);
 }
 
 pub(crate) fn rules_switched(partition: u16, position: &Position, hash: &str) {
@@ -42,7 +59,17 @@ pub(crate) fn snapshotted(partition: u16, position: &Position, bytes: usize, too
     metrics::histogram!("correlator_snapshot_seconds").record(took.as_secs_f64());
 }
 
-pub(crate) fn snapshot_unreadable(path: &Path, error: &anyhow::Error) {
+pub(crate) fn snapshot_unusable(path: &Path, error: &anyhow::Error) {
     tracing::error!(%path, "snapshot passed over: {error:#}");
-    metrics::counter!("correlator_snapshots_unreadable").increment(1);
+    metrics::counter!("correlator_snapshots_unusable").increment(1);
+}
+
+pub(crate) fn rules_changed_meaning(kept: &str, read: &str) {
+    tracing::error!(kept, read, "a kept rule set means something else to this version, and is used so");
+    metrics::counter!("correlator_rule_sets_changed").increment(1);
+}
+
+pub(crate) fn rules_unreadable(hash: &str, error: &anyhow::Error) {
+    tracing::error!(hash, "a kept rule set cannot be read, the configured one takes its place: {error:#}");
+    metrics::counter!("correlator_rule_sets_unreadable").increment(1);
 }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use atalaya_bus::{
-    Bucket, Bus, ChainCheck, FencedWriter, Filter, Floor, FloorEntry, Floors, Kind, Lease, Message, OutputLane,
-    Position, Stream, Subject, verify_position,
+    Bucket, Bus, BusError, ChainCheck, Claim, Damage, FencedWriter, Filter, Floor, FloorEntry, Floors, Kind, Lease,
+    Message, OutputLane, Position, Stream, StreamInfo, Subject, verify_position, work_leased,
 };
 use atalaya_chassis::Shutdown;
 use atalaya_model::{Alert, Books};
 use atalaya_proto::raw_v1::RawHeader;
 use atalaya_schema::batch_of;
 use prost::Message as _;
+use tokio::time::MissedTickBehavior;
 
 use crate::detect::{Arrival, Detector, Limits, Output};
+use crate::restore::{self, Restored};
 use crate::rules::Rules;
 use crate::snapshots::{Snapshot, Snapshots};
 use crate::{output, telemetry};
@@ -24,9 +26,6 @@ const READER: &str = "correlator";
 
 /// Positions without alerts become a mark after this long.
 const MARK_AFTER: Duration = Duration::from_millis(500);
-
-/// Pause before a partition that failed is taken again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What all partitions share.
 pub(crate) struct Shared {
@@ -44,54 +43,34 @@ pub(crate) struct Shared {
 
 /// Takes a partition whenever it is free, and correlates it, until the drain is asked for.
 pub(crate) async fn serve(shared: Arc<Shared>, partition: u16) {
-    let shutdown = shared.shutdown.clone();
-    while let Some(mut lease) = shutdown.unless_requested(take(&shared, partition)).await {
-        let ended = hold(&shared, partition, &mut lease).await;
-        // A lease that is not given back runs out by itself.
-        let _ = lease.release().await;
-        if let Err(error) = ended {
-            telemetry::partition_failed(partition, &error);
-            shutdown.unless_requested(tokio::time::sleep(RETRY_AFTER)).await;
-        }
-    }
+    let claim = Claim {
+        leases: Arc::clone(&shared.leases),
+        name: format!("evt.{partition}.{READER}"),
+        holder: shared.holder.clone(),
+        ttl: shared.lease,
+    };
+    let work = |lease: Lease| lease.hold(correlate(&shared, partition));
+    let tell = |stop, error: &anyhow::Error| telemetry::partition_stopped(partition, stop, error);
+    work_leased(&claim, shared.shutdown.requested(), work, tell).await;
 }
 
-/// Waits until nobody else holds it.
-async fn take(shared: &Shared, partition: u16) -> Lease {
-    let name = format!("evt.{partition}.{READER}");
-    loop {
-        match Lease::acquire(Arc::clone(&shared.leases), &name, &shared.holder, shared.lease).await {
-            Ok(Some(lease)) => return lease,
-            Ok(None) => {}
-            Err(error) => telemetry::partition_failed(partition, &error.into()),
-        }
-        tokio::time::sleep(shared.lease / 3).await;
-    }
-}
-
-async fn hold(shared: &Shared, partition: u16, lease: &mut Lease) -> anyhow::Result<()> {
-    let mut work = Work::resume(shared, partition).await?;
-    let filter = Filter::new(&format!("evt.{partition}.>"))?;
-    let mut reader = shared.bus.read(Stream::Evt, &filter, work.position.sequence).await?;
-    let mut renew = tokio::time::interval(shared.lease / 3);
+async fn correlate(shared: &Shared, partition: u16) -> anyhow::Result<()> {
+    let Some(work) = shared.shutdown.unless_requested(Work::resume(shared, partition)).await else { return Ok(()) };
+    let mut work = work?;
+    let mut reader = shared.bus.read(Stream::Evt, &work.filter, work.position.sequence).await?;
     let mut mark = tokio::time::interval(MARK_AFTER);
-    mark.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    mark.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = shared.shutdown.requested() => {
                 work.writer.flush().await?;
-                return work.snapshot(None).await;
-            }
-            _ = renew.tick() => {
-                if !lease.renew().await.context("lease")? {
-                    return Err(anyhow!("the lease was lost"));
-                }
+                return work.snapshot().await;
             }
             _ = mark.tick() => {
                 work.writer.flush().await?;
                 if work.snapshotted_at.elapsed() >= shared.snapshot_every {
-                    work.snapshot(None).await?;
+                    work.snapshot().await?;
                 }
             }
             message = reader.next() => work.take(&message?).await?,
@@ -103,6 +82,7 @@ async fn hold(shared: &Shared, partition: u16, lease: &mut Lease) -> anyhow::Res
 struct Work<'s> {
     shared: &'s Shared,
     partition: u16,
+    filter: Filter,
     subject: Subject,
     /// None while a blocking thread has it.
     detector: Option<Detector>,
@@ -114,59 +94,51 @@ struct Work<'s> {
     chain: ChainCheck,
     writer: FencedWriter,
     floor: FloorEntry,
-    snapshot: Option<Position>,
+    /// Position of the newest snapshot that is known to be good.
+    kept: Option<Position>,
     snapshotted_at: Instant,
 }
 
 impl<'s> Work<'s> {
-    /// The newest snapshot at or below what was written, under the rules it names; then those configured, from the next
-    /// message that nothing was written of.
+    /// The newest usable snapshot at or below what was written, under the rules it names; then those configured, from
+    /// the next message that nothing was written of.
     async fn resume(shared: &'s Shared, partition: u16) -> anyhow::Result<Self> {
+        let bus = shared.bus.as_ref();
         let writer = FencedWriter::resume(Arc::clone(&shared.bus), OutputLane::alert(partition)).await?;
-        let incarnation = shared.bus.info(Stream::Evt).await?.incarnation;
-        let written = writer.position().filter(|position| position.incarnation == incarnation);
-        let written = written.map_or(0, |position| position.sequence);
+        let half_written = writer.unfinished().map(|unfinished| &unfinished.position);
+        for position in writer.position().into_iter().chain(half_written) {
+            verify_position(bus, Stream::Evt, position).await?;
+        }
+        let written = writer.position().map_or(0, |position| position.sequence);
+        let info = bus.info(Stream::Evt).await?;
         let floor = shared.floors.hold(Stream::Evt, READER, &partition.to_string()).await.context("floor")?;
-        let found = shared.snapshots.newest(partition, incarnation, written, &shared.rules).await?;
-        let mut closing = Vec::new();
-        let (detector, rules, position) = match &found {
-            Some(Snapshot { position, rules, next_rules, image }) => {
-                let compiled = Arc::clone(&rules.compiled);
-                let mut detector = Detector::from_image(image, compiled, shared.limits.clone())?;
-                if next_rules.hash() != rules.hash() {
-                    closing = detector.switch(Arc::clone(&next_rules.compiled));
-                }
-                (detector, next_rules.clone(), position.clone())
-            }
-            None => {
-                let detector = Detector::new(Arc::clone(&shared.rules.compiled), shared.limits.clone());
-                (detector, shared.rules.clone(), Position { incarnation, ..Position::default() })
-            }
-        };
-        verify_position(shared.bus.as_ref(), Stream::Evt, &position).await?;
+        let found = restore::newest(shared, partition, info.incarnation, written).await?;
+        let kept = found.as_ref().map(|found| found.position.clone());
+        let found = found.unwrap_or_else(|| beginning(shared, partition, &info, written));
+        let Restored { position, detector, rules, closing } = found;
+        verify_position(bus, Stream::Evt, &position).await?;
         telemetry::partition_taken(partition, &position, written);
         let mut work = Self {
             shared,
             partition,
+            filter: Filter::new(&format!("evt.{partition}.>"))?,
             subject: Subject::new(&format!("alert.{partition}"))?,
             detector: Some(detector),
             rules,
             closing,
             chain: ChainCheck::new(position.sequence),
-            snapshot: found.as_ref().map(|found| found.position.clone()),
             position,
             writer,
             floor,
+            kept,
             snapshotted_at: Instant::now(),
         };
-        if found.is_none() {
+        if work.kept.is_none() {
             // What the first message is judged by must be known to whoever comes after.
-            work.snapshot(None).await?;
+            work.keep(&work.rules.clone()).await?;
         }
         work.catch_up(written).await?;
-        if work.rules.hash() != shared.rules.hash() {
-            work.switch().await?;
-        }
+        work.switch_if_due().await?;
         Ok(work)
     }
 
@@ -175,23 +147,30 @@ impl<'s> Work<'s> {
         if self.position.sequence >= written {
             return Ok(());
         }
-        let filter = Filter::new(&format!("evt.{}.>", self.partition))?;
-        let mut reader = self.shared.bus.read(Stream::Evt, &filter, self.position.sequence).await?;
-        while let Some(message) = reader.try_next().await? {
+        let mut reader = self.shared.bus.read(Stream::Evt, &self.filter, self.position.sequence).await?;
+        while self.position.sequence < written {
+            let message = reader.next().await?;
             if message.sequence > written {
-                break;
+                let reason = "ALERT covers it, and it is not there".to_owned();
+                return Err(BusError::Damaged { stream: Stream::Evt, sequence: written, reason }.into());
             }
             self.detect(&message).await?;
         }
         Ok(())
     }
 
-    /// The rules configured, from the next message on; durable before anything is written under them.
-    async fn switch(&mut self) -> anyhow::Result<()> {
+    /// The rules configured, from the next message on; durable before anything is written under them. What is half
+    /// written is completed first under the rules it was begun with, and incidents that an earlier change closes are
+    /// written.
+    async fn switch_if_due(&mut self) -> anyhow::Result<()> {
         let rules = self.shared.rules.clone();
-        self.snapshot(Some(rules.clone())).await?;
-        let detector = self.detector.as_mut().context("the detector was lost")?;
-        self.closing.extend(detector.switch(Arc::clone(&rules.compiled)));
+        if rules.hash() == self.rules.hash() || !self.closing.is_empty() || self.writer.unfinished().is_some() {
+            return Ok(());
+        }
+        self.writer.flush().await?;
+        self.keep(&rules).await?;
+        let compiled = Arc::clone(&rules.compiled);
+        self.closing = self.compute(|detector| detector.switch(compiled)).await?;
         telemetry::rules_switched(self.partition, &self.position, rules.hash());
         self.rules = rules;
         Ok(())
@@ -200,63 +179,87 @@ impl<'s> Work<'s> {
     async fn take(&mut self, message: &Message) -> anyhow::Result<()> {
         let output = self.detect(message).await?;
         let unfinished = self.writer.unfinished().filter(|unfinished| unfinished.position == self.position);
-        let parts = output::parts(&self.subject, message, self.rules.hash(), &output.alerts, unfinished)?;
+        let parts = output::parts(&self.subject, message, self.rules.hash(), &output.alerts, unfinished);
         let late = output::late(message, output.late);
         telemetry::correlated(output.alerts.len(), output.late, output.forgotten);
-        self.writer.write(self.position.clone(), parts, late).await?;
-        Ok(())
+        self.writer.write(self.position.clone(), parts.map_err(Damage::new)?, late).await?;
+        self.switch_if_due().await
     }
 
     /// Lets the detector see a message; incidents of rules that are gone are closed with it.
     async fn detect(&mut self, message: &Message) -> anyhow::Result<Output> {
         self.chain.check(message)?;
-        let mut detector = self.detector.take().context("the detector was lost")?;
         let seen = message.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let output = see(&mut detector, &seen);
-            output.map(|output| (detector, output))
-        });
-        let (detector, mut output) = task.await?.with_context(|| format!("{message:?}"))?;
-        self.detector = Some(detector);
-        if !self.closing.is_empty() {
-            output.alerts.splice(0..0, self.closing.drain(..));
-        }
+        let output = self.compute(move |detector| see(detector, &seen)).await?;
+        let mut output = output.with_context(|| format!("{message:?}")).map_err(Damage::new)?;
+        output.alerts.splice(0..0, self.closing.drain(..));
         let (incarnation, id) = (self.position.incarnation, message.headers.id.clone());
         self.position = Position { incarnation, sequence: message.sequence, id };
         Ok(output)
     }
 
-    /// Keeps the detector as it is now; nothing if it has not moved and the rules stay.
-    async fn snapshot(&mut self, next_rules: Option<Rules>) -> anyhow::Result<()> {
+    /// Lets a blocking thread work with the detector.
+    async fn compute<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Detector) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let mut detector = self.detector.take().context("the detector was lost")?;
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work(&mut detector);
+            (detector, result)
+        });
+        let (detector, result) = task.await?;
+        self.detector = Some(detector);
+        Ok(result)
+    }
+
+    /// Keeps the detector as it is now, unless there are incidents to be closed first.
+    async fn snapshot(&mut self) -> anyhow::Result<()> {
         self.snapshotted_at = Instant::now();
-        let moved = self.snapshot.as_ref() != Some(&self.position);
         if !self.closing.is_empty() {
             return Ok(());
         }
-        if !moved && next_rules.is_none() {
+        if self.kept.as_ref() == Some(&self.position) {
             // Nothing came for a whole interval: an idle partition must not hold the others' trimming back.
             return self.raise_floor(self.position.clone()).await;
         }
-        let image = self.detector.as_ref().context("the detector was lost")?.image()?;
-        let (bytes, rules) = (image.len(), self.rules.clone());
-        let next_rules = next_rules.unwrap_or_else(|| rules.clone());
-        let snapshot = Snapshot { position: self.position.clone(), rules, next_rules, image };
-        let second = self.shared.snapshots.put(self.partition, snapshot).await.context("state store")?;
-        self.snapshot = Some(self.position.clone());
-        if let Some(position) = second {
-            self.raise_floor(position).await?;
-        }
-        telemetry::snapshotted(self.partition, &self.position, bytes, self.snapshotted_at.elapsed());
-        Ok(())
+        self.keep(&self.rules.clone()).await
     }
-}
 
-impl Work<'_> {
+    /// Writes a snapshot that names the rules from the next message on. The floor follows to the one before.
+    async fn keep(&mut self, next_rules: &Rules) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let image = self.compute(|detector| detector.image()).await??;
+        let (position, bytes) = (self.position.clone(), image.len());
+        let (rules, next_rules) = (self.rules.hash().to_owned(), next_rules.hash().to_owned());
+        let snapshot = Snapshot { position: position.clone(), rules, next_rules, image };
+        self.shared.snapshots.put(self.partition, snapshot).await.context("state store")?;
+        telemetry::snapshotted(self.partition, &position, bytes, begun.elapsed());
+        match self.kept.replace(position) {
+            Some(before) if before != self.position => self.raise_floor(before).await,
+            _ => Ok(()),
+        }
+    }
+
     async fn raise_floor(&mut self, position: Position) -> anyhow::Result<()> {
         if self.floor.floor().is_none_or(|floor| floor.position != position) {
             self.floor.set(Floor { position, books: Books::default() }).await.context("floor")?;
         }
         Ok(())
+    }
+}
+
+/// A detector that has seen nothing, before the oldest message that is there.
+fn beginning(shared: &Shared, partition: u16, info: &StreamInfo, written: u64) -> Restored {
+    if written > 0 {
+        telemetry::state_lost(partition, written);
+    }
+    let sequence = written.min(info.first.saturating_sub(1));
+    Restored {
+        position: Position { incarnation: info.incarnation, sequence, id: String::new() },
+        detector: Detector::new(Arc::clone(&shared.rules.compiled), shared.limits.clone()),
+        rules: shared.rules.clone(),
+        closing: Vec::new(),
     }
 }
 

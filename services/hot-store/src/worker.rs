@@ -1,12 +1,11 @@
 //! The loop of one scope: read → file → sync → floor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_bus::{
-    Bucket, Bus, BusError, ChainCheck, Filter, Floor, FloorEntry, Floors, Lease, Message, Position, Reader, Stream,
-    verify_position,
+    Bucket, Bus, BusError, ChainCheck, Claim, Damage, Filter, Floor, FloorEntry, Floors, Lease, Message, Position,
+    Reader, Stop, Stream, holder_name, is_unanswered, patiently, verify_position, work_leased,
 };
 use atalaya_chassis::Shutdown;
 use atalaya_hot::{Hot, HotError};
@@ -20,12 +19,6 @@ use crate::{Config, Deps, telemetry};
 
 const LEASES_BUCKET: &str = "leases";
 
-/// Pause before a scope that failed, or that somebody else holds, is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Pause before a scope with a hole or an unreadable message is tried again: somebody has to repair it.
-const DAMAGED_RETRY_AFTER: Duration = Duration::from_secs(30);
-
 /// What all scopes share.
 struct Shared {
     bus: Arc<dyn Bus>,
@@ -37,106 +30,59 @@ struct Shared {
     shutdown: Shutdown,
 }
 
-/// Why filing stopped.
-#[derive(Debug, thiserror::Error)]
-enum StopError {
-    /// Somebody has to look.
-    #[error(transparent)]
-    Damaged(anyhow::Error),
-    /// It may work next time.
-    #[error(transparent)]
-    Failed(#[from] anyhow::Error),
-}
-
-impl From<BusError> for StopError {
-    fn from(error: BusError) -> Self {
-        match error {
-            BusError::Damaged { .. } | BusError::Mismatch(_) => Self::Damaged(error.into()),
-            error => Self::Failed(error.into()),
-        }
-    }
-}
-
-impl From<HotError> for StopError {
-    fn from(error: HotError) -> Self {
-        match error {
-            HotError::Damaged { .. } => Self::Damaged(error.into()),
-            error => Self::Failed(error.into()),
-        }
+/// A store that is damaged stays so until somebody has looked.
+fn judged(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(HotError::Damaged { .. }) => Damage::new(error).into(),
+        _ => error,
     }
 }
 
 /// Files until the drain is asked for, then what is at hand.
 pub(crate) async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
-    let Deps { bus, hot } = deps;
-    let events = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
-    let alerts = bus.info(Stream::Alert).await.context("stream ALERT")?.partitions;
-    let shared = Arc::new(Shared {
-        floors: Floors::open(bus.as_ref()).await?,
-        leases: bus.bucket(LEASES_BUCKET).await?,
-        holder: format!("hot-store-{}", std::process::id()),
-        bus,
-        hot,
-        config,
-        shutdown,
-    });
-    let mut tasks = JoinSet::new();
-    for scope in Scope::all(events, alerts) {
-        tasks.spawn(serve(Arc::clone(&shared), scope));
-    }
+    let starting = patiently(|| start(&config, &deps, &shutdown), |error| is_unanswered(error.as_ref()));
+    let Some(tasks) = shutdown.unless_requested(starting).await else { return Ok(()) };
+    let mut tasks = tasks?;
     while let Some(ended) = tasks.join_next().await {
         ended.context("a partition's task")?;
     }
     Ok(())
 }
 
+async fn start(config: &Config, deps: &Deps, shutdown: &Shutdown) -> anyhow::Result<JoinSet<()>> {
+    let bus = &deps.bus;
+    let events = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
+    let alerts = bus.info(Stream::Alert).await.context("stream ALERT")?.partitions;
+    let shared = Arc::new(Shared {
+        floors: Floors::open(bus.as_ref()).await?,
+        leases: bus.bucket(LEASES_BUCKET).await?,
+        holder: holder_name("hot-store"),
+        bus: Arc::clone(bus),
+        hot: Arc::clone(&deps.hot),
+        config: config.clone(),
+        shutdown: shutdown.clone(),
+    });
+    Ok(Scope::all(events, alerts).map(|scope| serve(Arc::clone(&shared), scope)).collect())
+}
+
 /// Takes a scope whenever it is free, and files it, until the drain is asked for.
 async fn serve(shared: Arc<Shared>, scope: Scope) {
-    let (shutdown, ttl) = (&shared.shutdown, shared.config.lease());
-    while !shutdown.is_requested() {
-        let leases = Arc::clone(&shared.leases);
-        let pause = match Lease::acquire(leases, &scope.to_string(), &shared.holder, ttl).await {
-            Ok(Some(lease)) => serve_held(&shared, scope, lease).await,
-            Ok(None) => ttl / 3,
-            Err(error) => {
-                telemetry::failed(scope, &error.into());
-                RETRY_AFTER
-            }
-        };
-        shutdown.unless_requested(tokio::time::sleep(pause)).await;
-    }
-}
-
-/// Files a scope while its lease lasts; answers with how long to leave it alone.
-async fn serve_held(shared: &Shared, scope: Scope, mut lease: Lease) -> Duration {
-    let ended = tokio::select! {
-        ended = work(shared, scope) => ended,
-        lost = renew(&mut lease, shared.config.lease()) => lost,
+    let claim = Claim {
+        leases: Arc::clone(&shared.leases),
+        name: scope.to_string(),
+        holder: shared.holder.clone(),
+        ttl: shared.config.lease(),
     };
-    // A lease that is not given back runs out by itself.
-    let _ = lease.release().await;
-    telemetry::left(scope);
-    match ended {
-        Ok(()) => RETRY_AFTER,
-        Err(StopError::Failed(error)) => {
-            telemetry::failed(scope, &error);
-            RETRY_AFTER
-        }
-        Err(StopError::Damaged(error)) => {
-            telemetry::damaged(scope, &error);
-            DAMAGED_RETRY_AFTER
-        }
-    }
-}
-
-/// Renews the lease until it is lost.
-async fn renew(lease: &mut Lease, ttl: Duration) -> Result<(), StopError> {
-    loop {
-        tokio::time::sleep(ttl / 3).await;
-        if !lease.renew().await.context("lease")? {
-            return Ok(());
-        }
-    }
+    let work = |lease: Lease| async {
+        let ended = lease.hold(work(&shared, scope)).await;
+        telemetry::left(scope);
+        ended.map_err(judged)
+    };
+    let tell = |stop, error: &anyhow::Error| match stop {
+        Stop::Damaged => telemetry::damaged(scope, error),
+        Stop::Lost | Stop::Failed => telemetry::failed(scope, error),
+    };
+    work_leased(&claim, shared.shutdown.requested(), work, tell).await;
 }
 
 /// A scope being filed.
@@ -150,7 +96,7 @@ struct Work<'a> {
     chain: ChainCheck,
 }
 
-async fn work(shared: &Shared, scope: Scope) -> Result<(), StopError> {
+async fn work(shared: &Shared, scope: Scope) -> anyhow::Result<()> {
     let (bus, stream) = (shared.bus.as_ref(), scope.stream());
     let floor = shared.floors.hold(stream, READER, &scope.floor()).await.context("floor")?;
     let after = floor.floor().map(|floor| floor.position.clone()).unwrap_or_default();
@@ -164,7 +110,7 @@ async fn work(shared: &Shared, scope: Scope) -> Result<(), StopError> {
 }
 
 impl Work<'_> {
-    async fn run(&mut self) -> Result<(), StopError> {
+    async fn run(&mut self) -> anyhow::Result<()> {
         loop {
             let first = match self.shared.shutdown.unless_requested(self.reader.next()).await {
                 None => return Ok(()),
@@ -181,7 +127,7 @@ impl Work<'_> {
     }
 
     /// Goes on behind what was trimmed.
-    async fn pass_gap(&mut self, stream: Stream, expected: u64, found: u64) -> Result<(), StopError> {
+    async fn pass_gap(&mut self, stream: Stream, expected: u64, found: u64) -> anyhow::Result<()> {
         telemetry::gap(self.scope, &BusError::Gap { stream, expected, found });
         let after = found.saturating_sub(1);
         self.reader = self.shared.bus.read(stream, &self.filter, after).await?;
@@ -191,7 +137,7 @@ impl Work<'_> {
 
     /// Adds what is there already, and what comes within the linger time. An error here comes again when the lot is
     /// filed, and is met then.
-    async fn gather(&mut self, first: Message) -> Result<Lot, StopError> {
+    async fn gather(&mut self, first: Message) -> anyhow::Result<Lot> {
         let until = Instant::now() + self.shared.config.linger();
         let mut lot = Lot::new(first);
         while !lot.is_full() {
@@ -209,7 +155,7 @@ impl Work<'_> {
         Ok(lot)
     }
 
-    async fn file(&mut self, lot: Lot) -> Result<(), StopError> {
+    async fn file(&mut self, lot: Lot) -> anyhow::Result<()> {
         let Some(last) = lot.last() else { return Ok(()) };
         let position = Position { incarnation: self.incarnation, sequence: last.sequence, id: last.headers.id.clone() };
         let filed = match self.scope {
@@ -219,16 +165,16 @@ impl Work<'_> {
         };
         let mut books = self.floor.floor().map(|floor| floor.books.clone()).unwrap_or_default();
         books.merge(&filed);
-        Ok(self.floor.set(Floor { position, books }).await.context("floor")?)
+        self.floor.set(Floor { position, books }).await.context("floor")
     }
 }
 
 impl Shared {
-    async fn file_events(&self, lot: Lot, partition: u16) -> Result<Books, StopError> {
+    async fn file_events(&self, lot: Lot, partition: u16) -> anyhow::Result<Books> {
         let started = Instant::now();
         let decoding = tokio::task::spawn_blocking(move || (lot.events(partition), lot));
         let (messages, lot) = decoding.await.context("decoding")?;
-        let messages = messages.map_err(StopError::Damaged)?;
+        let messages = messages.map_err(Damage::new)?;
         if messages.is_empty() {
             return Ok(Books::default());
         }
@@ -244,8 +190,8 @@ impl Shared {
         Ok(lot.books(&filed))
     }
 
-    async fn file_alerts(&self, lot: &Lot) -> Result<Books, StopError> {
-        let alerts = lot.alerts().map_err(StopError::Damaged)?;
+    async fn file_alerts(&self, lot: &Lot) -> anyhow::Result<Books> {
+        let alerts = lot.alerts().map_err(Damage::new)?;
         if !alerts.is_empty() {
             self.hot.file_alerts(&alerts).await?;
             self.hot.sync().await?;
@@ -253,8 +199,8 @@ impl Shared {
         Ok(Books::default())
     }
 
-    async fn file_actions(&self, lot: &Lot) -> Result<Books, StopError> {
-        for (action, own) in lot.actions().map_err(StopError::Damaged)? {
+    async fn file_actions(&self, lot: &Lot) -> anyhow::Result<Books> {
+        for (action, own) in lot.actions().map_err(Damage::new)? {
             if own {
                 self.hot.act(&action).await?;
             } else {

@@ -1,12 +1,15 @@
-//! Where a lane's parked records go. Nothing waits for it for long: what it does not take is dropped and counted.
+//! Where a lane's parked records go. A DLQ that is full, or refuses them, makes them dropped and counted; one that does
+//! not answer makes the lane fail: nothing waits for it without end, and nothing is dropped because of a network.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_bus::{Bus, FencedWriter, OutputLane, Position, Stream, WriteError};
+use atalaya_bus::{Bus, BusError, FencedWriter, OutputLane, Position, Stop, Stream, Unfinished, WriteError};
 use atalaya_model::{Books, LaneId};
-use atalaya_proto::dlq_v1::Parked;
-use tokio::time::Instant;
+use atalaya_proto::dlq_v1::{Parked, ParkedRecords};
+use prost::Message as _;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::parts::Arrived;
 use crate::telemetry;
@@ -14,17 +17,26 @@ use crate::telemetry;
 /// The stage in the DLQ's subjects.
 const STAGE: &str = "normalizer";
 
-/// How long a message's parked records may take.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How long a message's parked records may take, over all tries.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How long records are dropped at once after the DLQ took too long.
-const DOWN_FOR: Duration = Duration::from_secs(30);
+/// How long one try may take: a stream that is full holds a writer for ever, and is looked at again after this.
+const MAX_TRY: Duration = Duration::from_secs(5);
 
-/// Pause before a failed write is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// First pause before a failed try is repeated, milliseconds; it doubles up to [`MAX_PAUSE_MS`].
+const MIN_PAUSE_MS: u64 = 20;
 
-/// Share of the DLQ's size, in percent, from which on records are dropped.
-const FULL_PERCENT: u64 = 95;
+/// Longest pause between two tries, milliseconds.
+const MAX_PAUSE_MS: u64 = 1_000;
+
+/// Share of the DLQ's size, in percent, from which on records are dropped: before any bus refuses them as too many.
+const FULL_PERCENT: u64 = 90;
+
+/// What a message has besides its body, bytes, about.
+const OVERHEAD_BYTES: u64 = 1 << 10;
+
+/// Why records are not kept, by policy.
+pub(crate) type Dropped = &'static str;
 
 /// The DLQ of one lane.
 pub(crate) struct Dlq {
@@ -33,86 +45,76 @@ pub(crate) struct Dlq {
     output: OutputLane,
     /// Opened with the first parked record, and again after a failure.
     writer: Option<FencedWriter>,
-    down_until: Option<Instant>,
+    max_wait: Duration,
 }
 
 impl Dlq {
     pub(crate) fn new(bus: Arc<dyn Bus>, lane: LaneId) -> Self {
         let output = OutputLane::dlq(STAGE, lane.as_str());
-        Self { bus, lane, output, writer: None, down_until: None }
+        Self { bus, lane, output, writer: None, max_wait: MAX_WAIT }
     }
 
-    /// Keeps a message's parked records.
+    /// Keeps a message's parked records, or says why policy drops them.
     ///
     /// # Errors
-    /// With the reason why they are not kept.
+    /// If the DLQ does not answer within [`MAX_WAIT`], or cannot be trusted.
     pub(crate) async fn park(
         &mut self,
         position: &Position,
         arrived: &Arrived,
         parked: &[Parked],
-    ) -> Result<(), &'static str> {
+    ) -> Result<Option<Dropped>, WriteError> {
         if parked.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        if self.down_until.is_some_and(|until| Instant::now() < until) {
-            return Err("dlq_down");
-        }
-        let written = tokio::time::timeout(MAX_WAIT, self.insist(position, arrived, parked)).await;
-        written.unwrap_or_else(|_| {
-            self.down_until = Some(Instant::now() + DOWN_FOR);
-            Err("dlq_down")
-        })
-    }
-
-    /// Tries until it is kept or never will be.
-    async fn insist(&mut self, position: &Position, arrived: &Arrived, parked: &[Parked]) -> Result<(), &'static str> {
+        let (until, mut pause_ms) = (Instant::now() + self.max_wait, MIN_PAUSE_MS);
         loop {
-            // A writer that fails, or is dropped half-way, is of no use any more.
-            let writer = self.writer.take();
-            match self.write(writer, position, arrived, parked).await {
-                Ok(Some(writer)) => {
-                    self.writer = Some(writer);
-                    return Ok(());
-                }
-                Ok(None) => return Err("dlq_full"),
-                Err(WriteError::Refused(_)) => return Err("dlq_refused"),
-                Err(WriteError::Fenced { .. } | WriteError::Bus(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+            let error = match timeout(MAX_TRY, self.attempt(position, arrived, parked)).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(WriteError::Refused(_))) => return Ok(Some("dlq_refused")),
+                Ok(Err(error)) => error,
+                Err(_) => BusError::Io(format!("the DLQ did not take {} records in {MAX_TRY:?}", parked.len())).into(),
+            };
+            if Instant::now() >= until || Stop::of(&error) == Stop::Damaged {
+                return Err(error);
             }
+            telemetry::parking_failed(&self.lane, &error);
+            sleep(Duration::from_millis(pause_ms)).await;
+            pause_ms = (pause_ms * 2).min(MAX_PAUSE_MS);
         }
     }
 
-    /// Writes once; none if the DLQ is full.
-    async fn write(
-        &self,
-        writer: Option<FencedWriter>,
+    /// Writes once. A writer that fails, or is dropped half-way, is of no use any more.
+    async fn attempt(
+        &mut self,
         position: &Position,
         arrived: &Arrived,
         parked: &[Parked],
-    ) -> Result<Option<FencedWriter>, WriteError> {
-        let info = self.bus.info(Stream::Dlq).await?;
-        if info.bytes.saturating_mul(100) >= info.max_bytes.saturating_mul(FULL_PERCENT) {
-            return Ok(None);
-        }
-        let mut writer = match writer {
+    ) -> Result<Option<Dropped>, WriteError> {
+        let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.open(position).await?,
         };
         let covered =
             |written: &Position| written.incarnation == position.incarnation && written.sequence >= position.sequence;
-        if writer.position().is_some_and(covered) {
-            // Written by the run before, which did not come to cover the position.
-            return Ok(Some(writer));
+        if !writer.position().is_some_and(covered) {
+            let missing = missing(parked, writer.unfinished());
+            let parts = arrived.parked(&missing, self.output.mark());
+            let bytes = parts.iter().map(|part| part.body.len() as u64 + OVERHEAD_BYTES).sum::<u64>();
+            let info = self.bus.info(Stream::Dlq).await?;
+            if info.bytes.saturating_add(bytes).saturating_mul(100) >= info.max_bytes.saturating_mul(FULL_PERCENT) {
+                return Ok(Some("dlq_full"));
+            }
+            writer.write(position.clone(), parts, Books::default()).await?;
+            for record in &missing {
+                telemetry::parked(&self.lane, &record.reason, &record.detail, record.line);
+            }
         }
-        let parts = arrived.parked(parked, self.output.mark());
-        writer.write(position.clone(), parts, Books::default()).await?;
-        for record in parked {
-            telemetry::parked(&self.lane, &record.reason, &record.detail, record.line);
-        }
-        Ok(Some(writer))
+        self.writer = Some(writer);
+        Ok(None)
     }
 
-    /// A half-written position of an earlier run is ended, unless it is the one at hand, which is written again.
+    /// A half-written position of an earlier run is ended, unless it is the one at hand, which is completed.
     async fn open(&self, position: &Position) -> Result<FencedWriter, WriteError> {
         let mut writer = FencedWriter::resume(Arc::clone(&self.bus), self.output.clone()).await?;
         let unfinished = writer.unfinished().map(|unfinished| unfinished.position.clone());
@@ -120,5 +122,47 @@ impl Dlq {
             writer.write(unfinished, Vec::new(), Books::default()).await?;
         }
         Ok(writer)
+    }
+}
+
+/// The records that a half-written position does not have yet.
+fn missing(parked: &[Parked], unfinished: Option<&Unfinished>) -> Vec<Parked> {
+    let bodies = unfinished.iter().flat_map(|unfinished| &unfinished.stored).map(|message| message.body.clone());
+    let stored: HashSet<u32> = bodies
+        .filter_map(|body| ParkedRecords::decode(body).ok())
+        .flat_map(|parked| parked.records)
+        .map(|record| record.record)
+        .collect();
+    parked.iter().filter(|record| !stored.contains(&record.record)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use atalaya_testkit::{FaultBus, Faults, Life, TestBus};
+
+    use super::*;
+
+    /// After the limit the lane fails, and takes the same records again: then they are parked once.
+    #[tokio::test]
+    async fn a_dlq_that_never_answers_fails_the_lane() {
+        let test = TestBus::new().unwrap();
+        let life = Life::new(1, Faults { fail_read: 1.0, lose_request: 1.0, ..Faults::NONE });
+        let lane: LaneId = "c1-0".parse().unwrap();
+        let mut dlq = Dlq::new(FaultBus::new(test.bus(), Arc::clone(&life)), lane.clone());
+        dlq.max_wait = Duration::from_millis(300);
+        let position = Position { incarnation: 1, sequence: 7, id: "m7".into() };
+        let (header, enrichment) = (Default::default(), String::new());
+        let arrived = Arrived { lane, id: "m7".into(), header, traceparent: None, enrichment };
+        let parked: Vec<_> = (0..3).map(|record| Parked { record, ..Parked::default() }).collect();
+        let begun = Instant::now();
+        assert!(matches!(dlq.park(&position, &arrived, &parked).await, Err(WriteError::Bus(BusError::Io(_)))));
+        assert!(begun.elapsed() >= dlq.max_wait);
+        assert!(life.heal());
+        for _ in 0..2 {
+            assert_eq!(dlq.park(&position, &arrived, &parked).await.unwrap(), None);
+        }
+        let stored = test.all(Stream::Dlq, "dlq.>").await.unwrap();
+        let bodies = stored.iter().map(|message| ParkedRecords::decode(message.body.clone()).unwrap().records);
+        assert_eq!(bodies.flatten().collect::<Vec<_>>(), parked);
     }
 }

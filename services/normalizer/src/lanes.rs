@@ -1,18 +1,17 @@
 //! Which lanes this normalizer works on: those it can lease of the ones that collectors have registered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_bus::{Bucket, Bus, Lease, Stream};
+use atalaya_bus::{Bucket, Bus, Lease, Stop, Stream, holder_name, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_model::LaneId;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::worker::{self, Ended};
-use crate::{Config, Deps, Enrichment, Mappings, Normalizer, telemetry};
+use crate::{Config, Deps, Enrichment, Mappings, Normalizer, telemetry, worker};
 
 /// Collectors register their lanes here at their start.
 const LANES_BUCKET: &str = "lanes";
@@ -21,9 +20,6 @@ const LEASES_BUCKET: &str = "leases";
 
 /// How often new and abandoned lanes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Pause before a lane that failed is taken again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What all lanes share.
 pub(crate) struct Shared {
@@ -48,28 +44,18 @@ struct Lanes {
     lanes: Arc<dyn Bucket>,
     leases: Arc<dyn Bucket>,
     holder: String,
-    tasks: JoinSet<anyhow::Result<Ended>>,
+    tasks: JoinSet<anyhow::Result<()>>,
     working: HashMap<Id, LaneId>,
     not_before: HashMap<LaneId, Instant>,
-    damaged: HashSet<LaneId>,
 }
 
 /// Works until the drain is asked for, then until every lane has finished what it holds.
 pub(crate) async fn run(config: &Config, deps: Deps, shutdown: &Shutdown) -> anyhow::Result<()> {
     let mappings = Arc::new(Mappings::built_in()?);
-    let Deps { bus, enrichment } = deps;
-    let partitions = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
-    let incarnation = bus.info(Stream::Raw).await.context("stream RAW")?.incarnation;
-    let mut lanes = Lanes {
-        lanes: bus.bucket(LANES_BUCKET).await?,
-        leases: bus.bucket(LEASES_BUCKET).await?,
-        shared: Arc::new(Shared { bus, mappings, enrichment: Arc::new(enrichment), partitions, incarnation }),
-        holder: format!("normalizer-{}", std::process::id()),
-        tasks: JoinSet::new(),
-        working: HashMap::new(),
-        not_before: HashMap::new(),
-        damaged: HashSet::new(),
-    };
+    let (bus, enrichment) = (deps.bus, Arc::new(deps.enrichment));
+    let starting = patiently(|| start(&bus, &mappings, &enrichment), |error| is_unanswered(error.as_ref()));
+    let Some(lanes) = shutdown.unless_requested(starting).await else { return Ok(()) };
+    let mut lanes = lanes?;
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !shutdown.is_requested() {
@@ -89,12 +75,30 @@ pub(crate) async fn run(config: &Config, deps: Deps, shutdown: &Shutdown) -> any
     Ok(())
 }
 
+async fn start(bus: &Arc<dyn Bus>, mappings: &Arc<Mappings>, enrichment: &Arc<Enrichment>) -> anyhow::Result<Lanes> {
+    Ok(Lanes {
+        shared: Arc::new(Shared {
+            bus: Arc::clone(bus),
+            mappings: Arc::clone(mappings),
+            enrichment: Arc::clone(enrichment),
+            partitions: bus.info(Stream::Evt).await.context("stream EVT")?.partitions,
+            incarnation: bus.info(Stream::Raw).await.context("stream RAW")?.incarnation,
+        }),
+        lanes: bus.bucket(LANES_BUCKET).await?,
+        leases: bus.bucket(LEASES_BUCKET).await?,
+        holder: holder_name("normalizer"),
+        tasks: JoinSet::new(),
+        working: HashMap::new(),
+        not_before: HashMap::new(),
+    })
+}
+
 impl Lanes {
     /// Takes every lane that can be had.
     async fn look(&mut self, config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         for entry in self.lanes.list("").await? {
             let Ok(lane) = entry.key.parse::<LaneId>() else { continue };
-            let at_work = self.working.values().any(|working| *working == lane) || self.damaged.contains(&lane);
+            let at_work = self.working.values().any(|working| *working == lane);
             let early = self.not_before.get(&lane).is_some_and(|&time| Instant::now() < time);
             if at_work || early || self.working.len() >= config.max_lanes {
                 continue;
@@ -103,30 +107,26 @@ impl Lanes {
             let leases = Arc::clone(&self.leases);
             let Some(lease) = Lease::acquire(leases, &name, &self.holder, config.lease()).await? else { continue };
             telemetry::lane_taken(&lane);
-            let work = worker::run(Arc::clone(&self.shared), lane.clone(), lease, config.lease(), shutdown.clone());
+            let work = worker::run(Arc::clone(&self.shared), lane.clone(), lease, shutdown.clone());
             let task = self.tasks.spawn(work);
             self.working.insert(task.id(), lane);
         }
         Ok(())
     }
 
-    fn ended(&mut self, ended: Result<(Id, anyhow::Result<Ended>), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, anyhow::Result<()>), tokio::task::JoinError>) {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), Err(anyhow::Error::from(error))),
         };
         let Some(lane) = self.working.remove(&id) else { return };
-        match outcome {
-            Ok(Ended::Drained | Ended::LeaseLost) => {}
-            Ok(Ended::Damaged(error)) => {
-                telemetry::lane_damaged(&lane, &error);
-                self.damaged.insert(lane.clone());
-            }
-            Err(error) => {
-                telemetry::lane_failed(&lane, &error);
-                self.not_before.insert(lane.clone(), Instant::now() + RETRY_AFTER);
-            }
-        }
         telemetry::lane_left(&lane);
+        let Err(error) = outcome else { return };
+        let stop = Stop::of(error.as_ref());
+        match stop {
+            Stop::Lost | Stop::Failed => telemetry::lane_failed(&lane, &error),
+            Stop::Damaged => telemetry::lane_damaged(&lane, &error),
+        }
+        self.not_before.insert(lane, Instant::now() + stop.pause());
     }
 }

@@ -32,7 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use atalaya_bus::{Bus, Stream, keep_trimmed};
+use atalaya_bus::{Bus, Stream, holder_name, keep_trimmed};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 
@@ -91,7 +91,7 @@ impl atalaya_chassis::Service for Service {
 /// If the mappings are wrong, or the bus does not answer at the start.
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
-    let holder = format!("normalizer-{}", std::process::id());
+    let holder = holder_name("normalizer");
     let trimming = keep_trimmed(Arc::clone(&deps.bus), Stream::Raw, &RAW_READERS, RAW_KEEP_BYTES, &holder);
     tokio::select! {
         ended = lanes::run(&config, deps, &shutdown) => ended,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use atalaya_bus::WriteError;
 use atalaya_model::LaneId;
 
 use crate::normalize::RecordCounts;
@@ -46,6 +47,11 @@ pub(crate) fn normalized(lane: &LaneId, counts: RecordCounts, events: usize, too
 pub(crate) fn parked(lane: &LaneId, reason: &str, detail: &str, line: u64) {
     tracing::debug!(%lane, reason, detail, line, "record parked");
     metrics::counter!("normalizer_parked", "reason" => reason.to_owned()).increment(1);
+}
+
+pub(crate) fn parking_failed(lane: &LaneId, error: &WriteError) {
+    tracing::warn!(%lane, "records not parked, to be tried again: {error}");
+    metrics::counter!("normalizer_parking_failures").increment(1);
 }
 
 pub(crate) fn dropped(lane: &LaneId, records: u64, why: &'static str) {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use atalaya_bus::{
-    BusError, ChainCheck, FencedWriter, Filter, Floor, FloorEntry, Floors, Lease, Message, OutputLane, Part, Position,
-    Stream, WriteError, verify_position,
+    BusError, ChainCheck, Damage, FencedWriter, Filter, Floor, FloorEntry, Floors, Lease, Message, OutputLane, Part,
+    Position, Stream, verify_position,
 };
 use atalaya_chassis::Shutdown;
 use atalaya_model::{Books, LaneId};
@@ -35,16 +35,6 @@ const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// Name of this reader of RAW among the floors.
 const READER: &str = "normalizer";
 
-/// How work on a lane ended.
-pub(crate) enum Ended {
-    /// The drain was asked for.
-    Drained,
-    /// Somebody else has the lane.
-    LeaseLost,
-    /// The log cannot be trusted: a person has to look.
-    Damaged(anyhow::Error),
-}
-
 /// A message of RAW, ready to be written.
 struct Prepared {
     position: Position,
@@ -54,47 +44,12 @@ struct Prepared {
     counts: RecordCounts,
 }
 
-/// Works on a lane while its lease lasts.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
-    lane: LaneId,
-    mut lease: Lease,
-    ttl: Duration,
-    shutdown: Shutdown,
-) -> anyhow::Result<Ended> {
-    let ended = tokio::select! {
-        ended = work(&shared, &lane, &shutdown) => ended,
-        ended = hold(&mut lease, ttl) => ended,
-    };
-    // A lease that is not given back runs out by itself.
-    let _ = lease.release().await;
-    match ended {
-        Err(error) if is_damage(&error) => Ok(Ended::Damaged(error)),
-        other => other,
-    }
+/// Works on a lane while its lease lasts, until the drain is asked for.
+pub(crate) async fn run(shared: Arc<Shared>, lane: LaneId, lease: Lease, shutdown: Shutdown) -> anyhow::Result<()> {
+    lease.hold(work(&shared, &lane, &shutdown)).await
 }
 
-fn is_damage(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let bus = cause.downcast_ref::<BusError>().or_else(|| match cause.downcast_ref::<WriteError>() {
-            Some(WriteError::Bus(error)) => Some(error),
-            _ => None,
-        });
-        matches!(bus, Some(BusError::Damaged { .. } | BusError::Mismatch(_) | BusError::Gap { .. }))
-    })
-}
-
-/// Renews the lease until it is lost.
-async fn hold(lease: &mut Lease, ttl: Duration) -> anyhow::Result<Ended> {
-    loop {
-        tokio::time::sleep(ttl / 3).await;
-        if !lease.renew().await? {
-            return Ok(Ended::LeaseLost);
-        }
-    }
-}
-
-async fn work(shared: &Arc<Shared>, lane: &LaneId, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+async fn work(shared: &Arc<Shared>, lane: &LaneId, shutdown: &Shutdown) -> anyhow::Result<()> {
     let writer = FencedWriter::resume(Arc::clone(&shared.bus), OutputLane::evt(lane)).await?;
     if let Some(position) = writer.position() {
         verify_position(&*shared.bus, Stream::Raw, position).await?;
@@ -115,12 +70,9 @@ async fn work(shared: &Arc<Shared>, lane: &LaneId, shutdown: &Shutdown) -> anyho
         tokio::time::sleep(DRAIN_WAIT).await;
     };
     tokio::select! {
-        both = async { tokio::try_join!(reader.run(sender, shutdown), writing.run(receiver)) } => {
-            both?;
-        }
-        () = draining => {}
+        both = async { tokio::try_join!(reader.run(sender, shutdown), writing.run(receiver)) } => both.map(|_| ()),
+        () = draining => Ok(()),
     }
-    Ok(Ended::Drained)
 }
 
 /// Reads RAW and normalises.
@@ -143,7 +95,7 @@ impl LaneReader {
         let unfinished = match writer.unfinished() {
             Some(unfinished) => {
                 telemetry::completed(lane, unfinished.position.sequence, unfinished.stored.len());
-                Some((unfinished.position.sequence, Stored::of(unfinished)?))
+                Some((unfinished.position.sequence, Stored::of(unfinished).map_err(Damage::new)?))
             }
             None => None,
         };
@@ -209,7 +161,7 @@ fn prepare(
     stored: &Stored,
 ) -> anyhow::Result<Prepared> {
     let begin = Instant::now();
-    let raw = RawBody::decode(&message.body)?;
+    let raw = RawBody::decode(&message.body).map_err(Damage::new)?;
     let mut ready = Prepared {
         position,
         arrived: Arrived {
@@ -268,7 +220,7 @@ impl Writing {
         if !parked.is_empty() {
             let over = self.budgets.admit(&mut parked, arrived.header.received_time_us);
             self.count_dropped(&mut counts, over, "budget");
-            if let Err(why) = self.dlq.park(&position, &arrived, &parked).await {
+            if let Some(why) = self.dlq.park(&position, &arrived, &parked).await.context("DLQ")? {
                 self.count_dropped(&mut counts, parked.len() as u64, why);
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use atalaya_chassis::config::Directory;
+use atalaya_chassis::door;
 use atalaya_model::{Principals, Tenant, TenantFile};
 use serde::Deserialize;
 
@@ -25,8 +26,10 @@ pub struct Config {
     /// The tokens of the tenants' files.
     #[serde(skip)]
     pub principals: Arc<Principals>,
-    /// Address of the gRPC door.
+    /// Address of the gRPC door; beyond loopback it needs `tls`.
     pub listen: String,
+    /// Certificate and key of the gRPC door.
+    pub tls: Option<door::Tls>,
     /// Calls answered at the same time, watches and SQL apart.
     pub max_calls: usize,
     /// Watches at the same time.
@@ -55,6 +58,7 @@ impl Default for Config {
             archive: String::new(),
             principals: Arc::default(),
             listen: "127.0.0.1:7400".to_owned(),
+            tls: None,
             max_calls: 256,
             max_watches: 256,
             max_queries: 32,
@@ -83,11 +87,20 @@ impl Config {
         Ok(config)
     }
 
+    /// How the gRPC door opens: with TLS, or plain on loopback.
+    ///
+    /// # Errors
+    /// If it may not open so, or a file of `tls` is wrong.
+    pub fn door(&self) -> anyhow::Result<Option<door::Pem>> {
+        door::open("query_gateway", &self.listen, self.tls.as_ref(), !self.principals.is_empty())
+    }
+
     /// Checks what the shape alone cannot.
     ///
     /// # Errors
-    /// If a limit is out of its range.
+    /// If a limit is out of its range, or the door may not open so.
     pub fn validate(&self) -> anyhow::Result<()> {
+        self.door()?;
         let places = [self.max_calls, self.max_watches, self.max_queries];
         ensure!(
             places.iter().all(|&places| places > 0),

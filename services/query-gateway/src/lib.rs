@@ -101,6 +101,7 @@ impl atalaya_chassis::Service for Service {
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
     let Deps { bus, hot, archive, principals, listener } = deps;
+    let tls = config.door()?;
     let ledger = Ledger::open(Arc::clone(&bus)).await?;
     let calls = Places::new("calls", config.max_calls);
     let holder = format!("gateway {}", listener.local_addr().context("address of the gRPC door")?);
@@ -117,7 +118,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
         },
         status: StatusDesk { bus, ledger, places: calls, started_us: now_us() },
     };
-    let served = server::serve(listener, desks, Access::new(principals), shutdown.clone()).await;
+    let served = server::serve(listener, tls, desks, Access::new(principals), shutdown.clone()).await;
     if !shutdown.is_requested() {
         keeping.abort();
         return served;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_chassis::Shutdown;
+use atalaya_chassis::door::Pem;
 use atalaya_proto::query_v1::alerts_server::AlertsServer;
 use atalaya_proto::query_v1::lookup_server::LookupServer;
 use atalaya_proto::query_v1::query_server::QueryServer;
@@ -11,7 +12,7 @@ use atalaya_proto::query_v1::status_server::StatusServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::access::Access;
 use crate::alerts::AlertDesk;
@@ -57,9 +58,10 @@ macro_rules! behind_a_token {
 /// Serves until the drain is asked for, then until answers under way have ended, a little.
 ///
 /// # Errors
-/// If the listener fails.
+/// If the certificate cannot be used, or the listener fails.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Pem>,
     desks: Desks,
     access: Access,
     shutdown: Shutdown,
@@ -75,7 +77,7 @@ pub(crate) async fn serve(
         .build_v1()
         .context("reflection")?;
     let (asked, timed) = (shutdown.clone(), shutdown);
-    let serving = Server::builder()
+    let serving = builder(tls)?
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
@@ -90,4 +92,15 @@ pub(crate) async fn serve(
         served = serving => served.context("gRPC door"),
         () = async { timed.requested().await; tokio::time::sleep(DRAIN_TIMEOUT).await } => Ok(()),
     }
+}
+
+/// A server with TLS, or a plain one.
+fn builder(tls: Option<Pem>) -> anyhow::Result<Server> {
+    let Some(pem) = tls else { return Ok(Server::builder()) };
+    let config = ServerTlsConfig::new().identity(Identity::from_pem(pem.certificate, pem.key));
+    let config = match pem.client_ca {
+        Some(authorities) => config.client_ca_root(Certificate::from_pem(authorities)),
+        None => config,
+    };
+    Server::builder().tls_config(config).context("TLS")
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects by failing")]
 
+mod mail;
+mod mail_server;
 mod receiver;
 mod stage;
 

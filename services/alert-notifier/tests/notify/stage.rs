@@ -106,6 +106,11 @@ impl Stage {
         silences.put(key, value.to_owned().into(), 0, None).await.unwrap();
     }
 
+    /// The test's own directory, gone with it.
+    pub(crate) fn place(&self) -> &std::path::Path {
+        self.place.path()
+    }
+
     pub(crate) fn screen(&self) -> String {
         String::from_utf8(self.screen.0.lock().unwrap().clone()).unwrap()
     }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::Reach;
 
 mod alerts;
+mod bus;
 mod demo;
 mod lookup;
 mod output;
@@ -49,6 +50,9 @@ enum Command {
     /// Make tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Check the bus's streams against the configuration, or change them
+    #[command(subcommand)]
+    Bus(bus::BusCommand),
     /// How the platform fares: topology, rates, lag, ledger
     Status(status::StatusArgs),
 }
@@ -101,10 +105,12 @@ fn tokio_main(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Alerts(args) => alerts::alerts(args).await,
             Command::Rules(command) => rules::rules(&command),
             Command::Token(command) => token::token(&command),
+            Command::Bus(command) => bus::bus(command).await,
             Command::Status(args) => status::status(args).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    atalaya_chassis::telemetry::shutdown();
     outcome
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use atalaya_bus::journal::{Journal, Options};
 use atalaya_bus::{Bus, ChainCheck, Filter, Message, Stream};
+use atalaya_chassis::door::Tls;
 use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_collector::{Config, Deps, SourceFile};
 use atalaya_model::{Counts, Principal, Principals, Role};
@@ -40,6 +41,7 @@ pub(crate) struct Rig {
     pub(crate) raw_max_bytes: u64,
     pub(crate) spool_max_bytes: u64,
     pub(crate) sources: Vec<SourceFile>,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// A run of the collector.
@@ -67,7 +69,7 @@ fn principals() -> Arc<Principals> {
 impl Rig {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, raw_max_bytes: 1 << 30, spool_max_bytes: 1 << 30, sources: Vec::new() }
+        Self { directory, raw_max_bytes: 1 << 30, spool_max_bytes: 1 << 30, sources: Vec::new(), tls: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -97,7 +99,7 @@ impl Rig {
         let (bus, spool) = (open("bus", self.raw_max_bytes), open("spool", self.spool_max_bytes));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config { sources: self.sources.clone(), ..Config::default() };
+        let config = Config { sources: self.sources.clone(), tls: self.tls.clone(), ..Config::default() };
         let deps = Deps {
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             spool: Arc::clone(&spool),

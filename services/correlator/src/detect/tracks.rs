@@ -5,9 +5,7 @@ use atalaya_schema::columns;
 use rustc_hash::FxHashMap;
 
 use super::group::Policy;
-use crate::sigma::{
-    Bounds, Correlation, Counted, Detection, Fields, Grouping, Kind, Route, Rule, RuleSet, Source, logsource,
-};
+use crate::sigma::{Bounds, Correlation, Counted, Detection, Fields, Grouping, Kind, Route, Rule, RuleSet, Source};
 
 /// A value by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +51,7 @@ impl Tracks {
         for (index, rule) in set.rules.iter().enumerate() {
             tracks.policies.push(rule.alerts.then(|| policy(rule)));
             match &rule.kind {
-                Kind::Detection(detection) if rule.alerts => tracks.detection(index, rule, detection),
+                Kind::Detection(detection) if rule.alerts => tracks.detection(&set.entities, index, rule, detection),
                 Kind::Detection(_) => {}
                 Kind::Correlation(correlation) => tracks.correlation(set, index, rule, correlation),
             }
@@ -71,15 +69,13 @@ impl Tracks {
         self.bindings.get(&(rule, class)).map_or(&[], Vec::as_slice)
     }
 
-    fn detection(&mut self, index: usize, rule: &Rule, detection: &Detection) {
+    fn detection(&mut self, entities: &[String], index: usize, rule: &Rule, detection: &Detection) {
         for route in &detection.routes {
             let key = match &detection.group {
                 Grouping::Fields(fields) => {
                     Key::All { of: fields.iter().map(|field| named(&route.fields, field)).collect(), partial: true }
                 }
-                Grouping::Entity => {
-                    Key::First(logsource::entities().iter().map(|field| named(&route.fields, field)).collect())
-                }
+                Grouping::Entity => Key::First(entities.iter().map(|field| named(&route.fields, field)).collect()),
             };
             self.bind(index, route, Binding { rule: index, key, value: None, fields: sentence(rule, &route.fields) });
         }

@@ -1,4 +1,5 @@
-//! Where a Sigma log source's events are, and how its field names read there: content in `fields/logsources.yml`.
+//! Where a Sigma log source's events are, and how its field names read there: content, of which `fields/logsources.yml`
+//! is built in.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -14,8 +15,7 @@ use super::rule::SourceTest;
 use super::test::Test;
 use super::yaml;
 
-/// The content, as its text: part of a rule set's hash.
-pub(super) const CONTENT: &str = include_str!("../../fields/logsources.yml");
+const BUILT_IN: &str = include_str!("../../fields/logsources.yml");
 
 const UNMAPPED: &str = "unmapped.";
 
@@ -100,24 +100,34 @@ enum Targets {
     Several(Vec<String>),
 }
 
-struct Content {
-    entities: Vec<String>,
+/// The log sources that rules are read with.
+#[derive(Clone, Debug, Default)]
+pub struct Logsources {
+    /// As they are written: part of a rule set's hash.
+    pub text: Box<str>,
+    /// Fields that say who or what an event is about, best first.
+    pub entities: Vec<String>,
     entries: Vec<(Logsource, Fields)>,
 }
 
-static PARSED: LazyLock<Result<Content, String>> = LazyLock::new(|| {
-    let file: ContentFile = serde_saphyr::from_str(CONTENT).map_err(|error| error.to_string())?;
-    let entries = file.logsources.into_iter().map(EntryFile::read).collect::<Result<_, _>>()?;
-    Ok(Content { entities: file.entities, entries })
-});
+impl Logsources {
+    /// Reads content as that of `fields/logsources.yml`.
+    ///
+    /// # Errors
+    /// If it is no YAML of that shape, or names a column that is not there.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: ContentFile = serde_saphyr::from_str(text).map_err(|error| format!("log sources: {error}"))?;
+        let entries = file.logsources.into_iter().map(EntryFile::read).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.into(), entities: file.entities, entries })
+    }
 
-fn content() -> Result<&'static Content, String> {
-    PARSED.as_ref().map_err(|reason| format!("fields/logsources.yml: {reason}"))
-}
-
-/// Fields that say who or what an event is about, best first.
-pub(crate) fn entities() -> &'static [String] {
-    content().map_or(&[], |content| &content.entities)
+    /// The content that is built in: a test keeps it readable.
+    #[must_use]
+    pub fn built_in() -> Arc<Self> {
+        static PARSED: LazyLock<Arc<Logsources>> =
+            LazyLock::new(|| Arc::new(Logsources::parse(BUILT_IN).unwrap_or_default()));
+        Arc::clone(&PARSED)
+    }
 }
 
 impl EntryFile {
@@ -189,19 +199,18 @@ impl Logsource {
     }
 
     /// The classes its events are in, at least one.
-    pub(super) fn fields(&self) -> Result<Vec<Fields>, String> {
-        let content = content()?;
+    pub(super) fn fields(&self, known: &Logsources) -> Vec<Fields> {
         if let Some(class) = self.category.as_deref().and_then(Class::from_name) {
             let named = Self { category: self.category.clone(), ..Self::default() };
-            return Ok(vec![Fields { class, map: Arc::default(), conditions: self.beyond(&named) }]);
+            return vec![Fields { class, map: Arc::default(), conditions: self.beyond(&named) }];
         }
-        let best = content.entries.iter().filter_map(|(entry, fields)| Some((entry.fits(self)?, entry, fields)));
+        let best = known.entries.iter().filter_map(|(entry, fields)| Some((entry.fits(self)?, entry, fields)));
         let Some((_, entry, fields)) = best.max_by_key(|(count, ..)| *count) else {
             let conditions = self.beyond(&Self::default());
-            return Ok(vec![Fields { class: Class::BaseEvent, map: Arc::default(), conditions }]);
+            return vec![Fields { class: Class::BaseEvent, map: Arc::default(), conditions }];
         };
         let conditions = fields.conditions.iter().cloned().chain(self.beyond(entry)).collect();
-        Ok(vec![Fields { class: fields.class, map: Arc::clone(&fields.map), conditions }])
+        vec![Fields { class: fields.class, map: Arc::clone(&fields.map), conditions }]
     }
 
     /// What attributes that an entry does not have ask of an event.
@@ -244,13 +253,14 @@ mod tests {
         let attribute = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let logsource =
             Logsource { category: attribute(category), product: attribute(product), service: attribute(service) };
-        logsource.fields().unwrap().swap_remove(0)
+        logsource.fields(&Logsources::built_in()).swap_remove(0)
     }
 
     #[test]
     fn the_content_names_columns_that_are_there() {
-        assert!(content().unwrap().entries.len() > 10);
-        assert_eq!(entities()[0], "src_ip");
+        let built_in = Logsources::parse(BUILT_IN).unwrap();
+        assert!(built_in.entries.len() > 10);
+        assert_eq!(built_in.entities[0], "src_ip");
     }
 
     #[test]

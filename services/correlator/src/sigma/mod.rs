@@ -21,7 +21,7 @@ mod link;
 
 pub use correlation::{Bounds, Correlation, Counted};
 pub use logic::Expr;
-pub use logsource::{Fields, Form, Part, Source};
+pub use logsource::{Fields, Form, Logsources, Part, Source};
 pub use message::{Measures, Message};
 pub use rule::{Detection, Grouping, Kind, Route, Rule, SourceTest};
 pub use test::{Compare, Net, Number, Test};
@@ -54,20 +54,28 @@ pub struct Refused {
     pub reason: String,
 }
 
-/// The rules of some files. The same files give the same set, in the same order, with the same hash.
+/// The rules of some files. The same files and log sources give the same set, in the same order, with the same hash.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
     /// The rules that were loaded.
     pub rules: Vec<Rule>,
     /// Those that were not.
     pub refused: Vec<Refused>,
+    /// Fields that say who or what an event is about, best first.
+    pub entities: Vec<String>,
     /// Hash of what they mean, hexadecimal.
     pub hash: String,
 }
 
-/// Loads files of rules, in the order of their paths. A file may hold several documents.
+/// Loads files of rules with the log sources that are built in.
 #[must_use]
 pub fn load(files: &[RuleFile]) -> RuleSet {
+    load_with(files, &Logsources::built_in())
+}
+
+/// Loads files of rules with these log sources, in the order of the files' paths. A file may hold several documents.
+#[must_use]
+pub fn load_with(files: &[RuleFile], logsources: &Logsources) -> RuleSet {
     let mut files: Vec<&RuleFile> = files.iter().collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let (mut rules, mut refused) = (Vec::new(), Vec::new());
@@ -75,7 +83,7 @@ pub fn load(files: &[RuleFile]) -> RuleSet {
         match yaml::documents(&file.text) {
             Ok(documents) => {
                 for document in &documents {
-                    match read(document, &file.path) {
+                    match read(document, &file.path, logsources) {
                         Ok(rule) => rules.push(rule),
                         Err(reason) => refused.push(refuse(document, &file.path, reason)),
                     }
@@ -85,11 +93,11 @@ pub fn load(files: &[RuleFile]) -> RuleSet {
         }
     }
     link::link(&mut rules, &mut refused);
-    let hash = hash_of(&rules);
-    RuleSet { rules, refused, hash }
+    let hash = hash_of(&rules, logsources);
+    RuleSet { rules, refused, entities: logsources.entities.clone(), hash }
 }
 
-fn read(document: &Value, path: &str) -> Result<Rule, String> {
+fn read(document: &Value, path: &str, logsources: &Logsources) -> Result<Rule, String> {
     let map = document.as_object().ok_or("a rule is a map")?;
     if map.contains_key("action") {
         return Err("action: rule collections by action are out of date: write every rule whole".to_owned());
@@ -97,7 +105,7 @@ fn read(document: &Value, path: &str) -> Result<Rule, String> {
     let mut rule = match (map.contains_key("correlation"), map.contains_key("filter")) {
         (true, _) => correlation::parse(map, path)?,
         (false, true) => return Err("filter: filters are not supported yet".to_owned()),
-        (false, false) => rule::parse(map, path)?,
+        (false, false) => rule::parse(map, path, logsources)?,
     };
     rule.rev = hex(&[document.to_string().as_bytes()]);
     Ok(rule)
@@ -108,9 +116,9 @@ fn refuse(document: &Value, path: &str, reason: String) -> Refused {
     Refused { path: path.to_owned(), id: text("id"), title: text("title"), reason }
 }
 
-fn hash_of(rules: &[Rule]) -> String {
+fn hash_of(rules: &[Rule], logsources: &Logsources) -> String {
     let ids = rules.iter().flat_map(|rule| [rule.id.as_bytes(), rule.rev.as_bytes()]);
-    hex(&[LANGUAGE_VERSION.as_bytes(), logsource::CONTENT.as_bytes()].into_iter().chain(ids).collect::<Vec<_>>())
+    hex(&[LANGUAGE_VERSION.as_bytes(), logsources.text.as_bytes()].into_iter().chain(ids).collect::<Vec<_>>())
 }
 
 /// The first 8 bytes of BLAKE3 over length-prefixed parts, hexadecimal.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::correlation::Correlation;
 use super::detection::{self, FieldTest};
 use super::logic::Expr;
-use super::logsource::{Fields, Logsource, Source};
+use super::logsource::{Fields, Logsource, Logsources, Source};
 use super::message::Message;
 use super::test::Test;
 use super::yaml;
@@ -154,11 +154,11 @@ pub(super) fn extension(document: &Map<String, Value>, known: &[&str]) -> Result
 }
 
 /// Reads a detection rule.
-pub(super) fn parse(document: &Map<String, Value>, path: &str) -> Result<Rule, String> {
+pub(super) fn parse(document: &Map<String, Value>, path: &str, logsources: &Logsources) -> Result<Rule, String> {
     let condition = detection::parse(document.get("detection").ok_or("detection: is missing")?)?;
     let logsource = Logsource::parse(document.get("logsource").ok_or("logsource: is missing")?)?;
     let extension = extension(document, &["message", "group-by", "quiet"])?;
-    let routes = logsource.fields()?.into_iter().map(|fields| Route {
+    let routes = logsource.fields(logsources).into_iter().map(|fields| Route {
         class: fields.class,
         condition: Expr::all(fields.conditions().into_iter().chain([resolve(&condition, &fields)]).collect()),
         fields,

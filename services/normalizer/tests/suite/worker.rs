@@ -18,17 +18,17 @@ use prost::Message;
 
 use crate::common::RECEIVED_US;
 
-const ROUNDS: usize = 12;
+pub(crate) const ROUNDS: usize = 12;
 const RECORDS: usize = 40;
 /// Records of a round that cannot be read.
-const BROKEN: usize = 3;
+pub(crate) const BROKEN: usize = 3;
 const PARTITIONS: u16 = 16;
 
-fn lane() -> LaneId {
+pub(crate) fn lane() -> LaneId {
     "c1-0".parse().unwrap()
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let assets = |tenant: &str, network: &str| Assets {
         tenant: tenant.parse().unwrap(),
         networks: vec![network.to_owned()],
@@ -41,19 +41,19 @@ fn config() -> Config {
     }
 }
 
-fn deps(bus: Arc<dyn Bus>) -> Deps {
+pub(crate) fn deps(bus: Arc<dyn Bus>) -> Deps {
     Deps { bus, enrichment: config().enrichment().unwrap() }
 }
 
 /// A collector's lane, written round by round.
-struct Lane {
+pub(crate) struct Lane {
     writer: FencedWriter,
     builder: RawBuilder,
     written: u64,
 }
 
 impl Lane {
-    async fn open(bus: &Arc<dyn Bus>) -> Self {
+    pub(crate) async fn open(bus: &Arc<dyn Bus>) -> Self {
         let lanes = bus.bucket("lanes").await.unwrap();
         lanes.put("c1-0", Bytes::from_static(b"{}"), 0, None).await.unwrap();
         let writer = FencedWriter::resume(Arc::clone(bus), OutputLane::raw(&lane())).await.unwrap();
@@ -67,7 +67,7 @@ impl Lane {
     }
 
     /// Open, records of two owners and nobody with broken ones among them, nothing, heartbeat and close.
-    async fn round(&mut self, round: usize) {
+    pub(crate) async fn round(&mut self, round: usize) {
         self.builder.header.tenant = if round.is_multiple_of(2) { SHARED.to_owned() } else { "acme".to_owned() };
         let time = |at: usize| RECEIVED_US - 1_000_000 + at as i64;
         let mut records: Vec<_> = (0..RECORDS)
@@ -88,7 +88,7 @@ impl Lane {
 }
 
 /// Waits until the floor tells that the lane is read to its end.
-async fn done(bus: &Arc<dyn Bus>) {
+pub(crate) async fn done(bus: &Arc<dyn Bus>) {
     let floors = Floors::open(&**bus).await.unwrap();
     let last = bus.info(Stream::Raw).await.unwrap().last;
     loop {
@@ -102,7 +102,7 @@ async fn done(bus: &Arc<dyn Bus>) {
     }
 }
 
-async fn check(bus: &TestBus) {
+pub(crate) async fn check(bus: &TestBus) {
     let rounds = ROUNDS as u64;
     let mut chain = ChainCheck::new(0);
     let mut books = Books::default();
@@ -192,8 +192,7 @@ async fn crashes_and_lost_answers_change_nothing() {
             lane.round(round).await;
         }
         for number in 0_u64.. {
-            let rough = Faults { fail_read: 0.002, ..Faults::ROUGH };
-            let faults = if number < LIVES { rough } else { Faults::NONE };
+            let faults = if number < LIVES { Faults::ROUGH } else { Faults::NONE };
             // A process that starts anew on a journal finds no lease.
             bus.bucket("leases").await.unwrap().delete("raw.c1-0").await.unwrap();
             let life = Life::new(seed << 32 | number, faults);
