@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod manifests;
+mod metrics;
 mod modules;
 mod source;
 mod tree;
@@ -27,4 +28,9 @@ fn manifests_keep_the_import_rules() {
 #[test]
 fn every_file_belongs_to_a_crate() {
     check("no .rs file that no crate root reaches", &modules::findings());
+}
+
+#[test]
+fn metrics_are_documented() {
+    check("every metric stands in docs/metrics.md as it is emitted, and no other", &metrics::findings());
 }

@@ -1,6 +1,12 @@
 //! `cargo xtask`: everything that is done with the repository, and not by the product.
 
 mod bench;
+mod fuzz;
+mod helm;
+mod image;
+mod mesh;
+mod running;
+mod servers;
 mod suites;
 
 use std::process::ExitCode;
@@ -13,12 +19,35 @@ use clap::{Parser, Subcommand};
 enum Task {
     /// Run the tests: all suites, or those named
     Test {
-        /// Only by name: sim, which is not green yet, and advisories, which needs the advisory database
+        /// Only by name: advisories, which needs the advisory database
         suites: Vec<suites::Suite>,
     },
     /// Run a benchmark
     #[command(subcommand)]
     Bench(Bench),
+    /// The real servers of a local mesh: NATS, SeaweedFS, Cassandra
+    #[command(subcommand)]
+    Servers(servers::Action),
+    /// The servers and the seven services, configured as in examples/mesh
+    #[command(subcommand)]
+    Mesh(servers::Action),
+    /// Build a container image with buildah and check it; skipped, and said so, where buildah is missing
+    Image {
+        /// Which binary
+        #[arg(long, default_value = "atalaya")]
+        package: String,
+        /// Passed on to buildah build, such as --isolation chroot
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Feed a parser with what no source would send: raw_body, evt_body, records or rules; a crash is kept in the cache
+    Fuzz {
+        /// The target, one of fuzz/fuzz_targets
+        target: String,
+        /// How long, seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 /// The benchmarks.
@@ -40,6 +69,10 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test { suites } => suites::run(&suites),
         Task::Bench(Bench::Spine { release, arguments }) => bench::spine(release, &arguments),
+        Task::Servers(action) => servers::run(action),
+        Task::Mesh(action) => mesh::run(action),
+        Task::Image { package, arguments } => image::run(&package, &arguments),
+        Task::Fuzz { target, seconds } => fuzz::run(&target, seconds),
     };
     done.unwrap_or_else(|error| {
         suites::say(&format!("xtask: {error:#}"));

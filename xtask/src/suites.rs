@@ -20,22 +20,24 @@ pub(crate) enum Suite {
     Sim,
     /// Formatting, clippy, cargo-deny, tidy
     Lint,
+    /// The chart: lint, unit tests, validation, and the product started on what it renders
+    Helm,
     /// Known vulnerabilities of our dependencies; needs the advisory database, so never part of "all"
     Advisories,
 }
 
-/// What runs without a name. `sim` is not among them yet: of its 200 seeds some do not settle in time.
-const ALL: [Suite; 4] = [Suite::Unit, Suite::Conformance, Suite::Pipeline, Suite::Lint];
+/// What runs without a name.
+const ALL: [Suite; 6] = [Suite::Unit, Suite::Conformance, Suite::Pipeline, Suite::Sim, Suite::Lint, Suite::Helm];
 
 /// What a port's conformance suite hides behind; the same for every suite, so that nothing is compiled twice.
-const FEATURES: [&str; 2] = ["--features", "atalaya-bus/conformance,atalaya-hot/conformance"];
+pub(crate) const FEATURES: [&str; 2] = ["--features", "atalaya-bus/conformance,atalaya-hot/conformance"];
 
 /// Tests that ran, by how they ended.
 #[derive(Clone, Copy, Debug, Default)]
-struct Totals {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Totals {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl std::ops::AddAssign for Totals {
@@ -78,6 +80,7 @@ impl Suite {
             }
             Self::Conformance | Self::Pipeline | Self::Sim => tests(&targets(self)?),
             Self::Lint => lint(),
+            Self::Helm => crate::helm::run(),
             Self::Advisories => counted_step("advisories", deny(&["advisories"])?),
         }
     }
@@ -85,7 +88,7 @@ impl Suite {
     /// The suite that an integration test belongs to, by its name.
     fn of(test: &str) -> Self {
         match test {
-            "journal" | "embedded" => Self::Conformance,
+            "journal" | "embedded" | "nats" | "cassandra" | "s3" => Self::Conformance,
             "pipeline" | "readers" => Self::Pipeline,
             "sim" => Self::Sim,
             "tidy" => Self::Lint,
@@ -131,7 +134,7 @@ fn deny(checks: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(arguments);
     command
