@@ -1,5 +1,6 @@
 //! The archive as a whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -101,6 +102,22 @@ impl Archive {
     /// As [`Self::snapshot`].
     pub async fn position(&self, class: Class, scope: &Scope) -> Result<Option<u64>, ArchiveError> {
         Ok(self.snapshot(class).await?.and_then(|snapshot| snapshot.position(scope)))
+    }
+
+    /// The newest message of each partition whose rows are in any table.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot`].
+    pub async fn positions(&self) -> Result<BTreeMap<Scope, u64>, ArchiveError> {
+        let mut newest = BTreeMap::new();
+        for class in Class::ALL {
+            let Some(snapshot) = self.snapshot(class).await? else { continue };
+            for (scope, &sequence) in snapshot.positions.iter() {
+                let known: &mut u64 = newest.entry(*scope).or_default();
+                *known = sequence.max(*known);
+            }
+        }
+        Ok(newest)
     }
 
     /// The store that data files lie in; their paths begin with a table's name.

@@ -12,6 +12,7 @@ mod admit;
 mod archive;
 mod encode;
 mod error;
+mod held;
 mod layout;
 mod local;
 mod log;

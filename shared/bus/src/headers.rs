@@ -116,7 +116,18 @@ impl Headers {
     /// # Errors
     /// If it is damaged, or of a newer version.
     pub fn decode(text: &[u8]) -> Result<Self, HeadersError> {
-        let headers: Self = serde_json::from_slice(text)?;
-        if headers.version > HEADERS_VERSION { Err(HeadersError::Newer(headers.version)) } else { Ok(headers) }
+        let read = serde_json::from_slice::<Self>(text);
+        // Whatever else a newer version changes, it is its number that has to be told.
+        let version = match &read {
+            Ok(headers) => headers.version,
+            Err(_) => serde_json::from_slice::<Version>(text).map_or(0, |found| found.version),
+        };
+        if version > HEADERS_VERSION { Err(HeadersError::Newer(version)) } else { Ok(read?) }
     }
+}
+
+/// What headers of every version have.
+#[derive(Deserialize)]
+struct Version {
+    version: u16,
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::group::{Group, Place};
 use crate::{Bucket, BucketError, Entry};
 
 /// Why a lease could not be had, renewed, kept or given back.
@@ -23,19 +24,18 @@ pub enum LeaseError {
     /// Somebody else has it now, or may have it.
     #[error("lease '{0}' was lost")]
     Lost(String),
+    /// Another process of the group is to have it.
+    #[error("lease '{0}' was left to another process")]
+    Left(String),
 }
 
-/// A lease that is wanted.
+/// A lease that is wanted by one of a group.
 #[derive(Clone)]
 pub struct Claim {
-    /// The bucket of leases.
-    pub leases: Arc<dyn Bucket>,
+    /// Who wants it.
+    pub group: Arc<Group>,
     /// The lease.
     pub name: String,
-    /// Who wants it.
-    pub holder: String,
-    /// How long it stays with a holder that says nothing.
-    pub ttl: Duration,
 }
 
 /// Who holds a lease; the nonce tells two lives of a holder apart. An empty entry is a lease given back.
@@ -52,6 +52,8 @@ pub struct Lease {
     ttl: Duration,
     value: Bytes,
     revision: u64,
+    /// Its place in the group's share.
+    place: Option<Place>,
 }
 
 impl Lease {
@@ -65,40 +67,74 @@ impl Lease {
         holder: &str,
         ttl: Duration,
     ) -> Result<Option<Self>, LeaseError> {
+        let Some(mut lease) = Self::free(bucket, name, holder, ttl).await? else { return Ok(None) };
+        Ok(lease.renew().await?.then_some(lease))
+    }
+
+    /// Takes a lease if nobody holds it and the process has room for it in its share; none otherwise.
+    ///
+    /// # Errors
+    /// If the bus does not answer.
+    pub async fn take(claim: &Claim) -> Result<Option<Self>, LeaseError> {
+        let Claim { group, name } = claim;
+        if !group.has_room() {
+            return Ok(None);
+        }
+        let free = Self::free(Arc::clone(&group.leases), name, &group.holder, group.ttl).await?;
+        let Some((mut lease, place)) = free.zip(group.place()) else { return Ok(None) };
+        lease.place = Some(place);
+        Ok(lease.renew().await?.then_some(lease))
+    }
+
+    /// Waits until it can be taken. What goes wrong meanwhile is told, and tried again.
+    pub async fn wait(claim: &Claim, mut tell: impl FnMut(LeaseError)) -> Self {
+        loop {
+            match Self::take(claim).await {
+                Ok(Some(lease)) => return lease,
+                Ok(None) => {}
+                Err(error) => tell(error),
+            }
+            claim.group.wait().await;
+        }
+    }
+
+    /// A lease that nobody holds, not taken yet.
+    async fn free(
+        bucket: Arc<dyn Bucket>,
+        name: &str,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Option<Self>, LeaseError> {
         let fail = |source| LeaseError::Bus { name: name.to_owned(), source };
         let me = Holder { holder: holder.to_owned(), nonce: rand::random() };
         let value = serde_json::to_vec(&me).map_err(|error| fail(BucketError::Io(error.to_string())))?;
-        let mut lease = Self { bucket, name: name.to_owned(), ttl, value: value.into(), revision: 0 };
+        let mut lease = Self { bucket, name: name.to_owned(), ttl, value: value.into(), revision: 0, place: None };
         match lease.entry().await? {
             Some(entry) if !entry.value.is_empty() => return Ok(None),
             Some(entry) => lease.revision = entry.revision,
             None => {}
         }
-        Ok(lease.renew().await?.then_some(lease))
-    }
-
-    /// Waits until nobody else holds it. What goes wrong meanwhile is told, and tried again.
-    pub async fn wait(claim: &Claim, mut tell: impl FnMut(LeaseError)) -> Self {
-        let Claim { leases, name, holder, ttl } = claim;
-        loop {
-            match Self::acquire(Arc::clone(leases), name, holder, *ttl).await {
-                Ok(Some(lease)) => return lease,
-                Ok(None) => {}
-                Err(error) => tell(error),
-            }
-            sleep(*ttl / 3).await;
-        }
+        Ok(Some(lease))
     }
 
     /// Works while it is held, renews it meanwhile, and gives it back at the end. When it is lost, the work is dropped
     /// where it stands.
     ///
     /// # Errors
-    /// The work's own; [`LeaseError`] if the lease was lost, or the bus did not answer for as long as it lasts.
+    /// The work's own; [`LeaseError`] if the lease was lost or is to be left to another, or the bus did not answer for
+    /// as long as it lasts.
     pub async fn hold<T, E: From<LeaseError>>(mut self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let place = self.place.take();
+        let asked = async {
+            match &place {
+                Some(place) => place.asked().await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             ended = work => ended,
             lost = self.keep() => Err(lost.into()),
+            () = asked => Err(LeaseError::Left(self.name.clone()).into()),
         };
         // A lease that is not given back runs out by itself.
         let _ = self.release().await;

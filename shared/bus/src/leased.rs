@@ -31,6 +31,8 @@ impl Damage {
 pub enum Stop {
     /// The lease was lost: it is waited for again.
     Lost,
+    /// The lease was left to another process of the group, as it should be.
+    Left,
     /// It may work next time.
     Failed,
     /// Somebody has to look.
@@ -51,8 +53,10 @@ impl Stop {
             if damaged || error.is::<Damage>() {
                 return Self::Damaged;
             }
-            if let Some(LeaseError::Lost(_)) = error.downcast_ref() {
-                return Self::Lost;
+            match error.downcast_ref() {
+                Some(LeaseError::Lost(_)) => return Self::Lost,
+                Some(LeaseError::Left(_)) => return Self::Left,
+                _ => {}
             }
             cause = error.source();
         }
@@ -63,7 +67,7 @@ impl Stop {
     #[must_use]
     pub const fn pause(self) -> Duration {
         match self {
-            Self::Lost => Duration::ZERO,
+            Self::Lost | Self::Left => Duration::ZERO,
             Self::Failed => FAILED_PAUSE,
             Self::Damaged => DAMAGED_PAUSE,
         }
@@ -71,7 +75,8 @@ impl Stop {
 }
 
 /// Takes a lease whenever it is free and works under it, until the drain is asked for and the work at hand has ended.
-/// Work that ends well before is begun again at once; every other end is told.
+/// Work that ends well before is begun again at once, and a lease that was left to another is waited for; every other
+/// end is told.
 pub async fn work_leased<W, E>(
     claim: &Claim,
     drain: impl Future<Output = ()>,
@@ -90,6 +95,10 @@ pub async fn work_leased<W, E>(
         };
         let Err(error) = work(lease).await else { continue };
         let stop = Stop::of(error.as_ref());
+        if stop == Stop::Left {
+            tracing::info!("{}", error.as_ref());
+            continue;
+        }
         tell(stop, &error);
         tokio::select! {
             biased;
@@ -110,13 +119,14 @@ mod tests {
 
     use super::*;
     use crate::journal::{Journal, Options};
-    use crate::{Bus, Stream};
+    use crate::{Bucket, Bus, Group, Stream};
 
     const TTL: Duration = Duration::from_millis(300);
     const PATIENCE: Duration = Duration::from_secs(20);
 
     struct World {
         _directory: tempfile::TempDir,
+        leases: Arc<dyn Bucket>,
         claim: Claim,
     }
 
@@ -125,7 +135,8 @@ mod tests {
         let options = Options { sync: false, ..Options::default() };
         let bus = Journal::open(directory.path(), &options).unwrap();
         let leases = bus.bucket("leases").await.unwrap();
-        World { _directory: directory, claim: Claim { leases, name: "a".into(), holder: "me".into(), ttl: TTL } }
+        let claim = Claim { group: Group::join(Arc::clone(&leases), "me", TTL, 1), name: "a".into() };
+        World { _directory: directory, leases, claim }
     }
 
     #[test]
@@ -159,7 +170,7 @@ mod tests {
             lease.hold(async {
                 begun.fetch_add(1, Ordering::Relaxed);
                 sleep(TTL * 4).await;
-                let taken = Lease::acquire(Arc::clone(&world.claim.leases), "a", "you", TTL).await?;
+                let taken = Lease::acquire(Arc::clone(&world.leases), "a", "you", TTL).await?;
                 anyhow::ensure!(taken.is_none(), "two hold it");
                 drain.notify_one();
                 Ok(())
@@ -168,7 +179,7 @@ mod tests {
         let working = work_leased(&world.claim, drain.notified(), work, |_, error| panic!("{error:#}"));
         timeout(PATIENCE, working).await.unwrap();
         assert_eq!(begun.load(Ordering::Relaxed), 1);
-        let free = Lease::acquire(Arc::clone(&world.claim.leases), "a", "you", TTL).await.unwrap();
+        let free = Lease::acquire(Arc::clone(&world.leases), "a", "you", TTL).await.unwrap();
         assert!(free.is_some(), "given back");
     }
 
@@ -179,14 +190,14 @@ mod tests {
         let (drain, mut begun, mut stops) = (Notify::new(), 0, Vec::new());
         let work = |lease: Lease| {
             begun += 1;
-            let (last, claim, drain) = (begun == 2, &world.claim, &drain);
+            let (last, leases, drain) = (begun == 2, &world.leases, &drain);
             lease.hold(async move {
                 if last {
                     drain.notify_one();
                     return anyhow::Ok(());
                 }
-                claim.leases.delete("a").await?;
-                let other = Lease::acquire(Arc::clone(&claim.leases), "a", "you", TTL).await?;
+                leases.delete("a").await?;
+                let other = Lease::acquire(Arc::clone(leases), "a", "you", TTL).await?;
                 other.context("a lease that is gone is refused")?;
                 std::future::pending().await
             })

@@ -6,10 +6,13 @@
 
 pub mod journal;
 pub mod nats;
+pub mod repair;
 
 mod chain;
 mod codec;
 mod floors;
+mod gaps;
+mod group;
 mod headers;
 mod holder;
 mod lane;
@@ -29,6 +32,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use chain::{ChainCheck, verify_position};
 pub use floors::{Floor, FloorEntry, Floors};
+pub use gaps::{Gap, Gaps};
+pub use group::Group;
 pub use headers::{HEADERS_VERSION, Headers, HeadersError, Kind, MAX_HEADER_BYTES, Position};
 pub use holder::holder_name;
 pub use lane::OutputLane;
@@ -43,12 +48,20 @@ pub use subject::{Fence, Filter, Subject, SubjectError};
 pub use trim::{TrimReader, Trimmed, Trimmer, keep_trimmed};
 pub use writer::{FencedWriter, Part, Unfinished, WriteError};
 
+/// Opens the bus a URL names, as [`open_with`] does, with nothing else said of NATS.
+///
+/// # Errors
+/// As [`open_with`].
+pub async fn open(url: &str) -> Result<Arc<dyn Bus>, BusError> {
+    open_with(url, &nats::Options::default()).await
+}
+
 /// Opens the bus a URL names: `file:DIR`, or `nats://HOST:PORT` or `tls://HOST:PORT` as [`nats::Nats::connect`] takes
-/// them.
+/// them. The options count for NATS only.
 ///
 /// # Errors
 /// If the scheme is unknown, or the bus cannot be opened.
-pub async fn open(url: &str) -> Result<Arc<dyn Bus>, BusError> {
+pub async fn open_with(url: &str, options: &nats::Options) -> Result<Arc<dyn Bus>, BusError> {
     match url.split_once(':') {
         Some(("file", directory)) => {
             let directory = directory.to_owned();
@@ -57,7 +70,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Bus>, BusError> {
                 tokio::task::spawn_blocking(open).await.map_err(|error| BusError::Io(error.to_string()))??;
             Ok(Arc::new(journal))
         }
-        Some(("nats" | "tls", _)) => Ok(Arc::new(nats::Nats::connect(url, &nats::Options::default()).await?)),
+        Some(("nats" | "tls", _)) => Ok(Arc::new(nats::Nats::connect(url, options).await?)),
         _ => Err(BusError::Url(url.to_owned())),
     }
 }

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_model::LaneId;
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use crate::{Bus, BusError, Filter, Floor, Floors, Lease, LeaseError, OutputLane, Sequence, Stream};
+use crate::{Bus, BusError, Filter, Floor, Floors, Gap, Gaps, Lease, LeaseError, OutputLane, Sequence, Stream};
 
 /// Bytes let go in one step at most: a larger purge stalls every publisher of a server.
 const STEP_BYTES: u64 = 16 << 20;
@@ -17,17 +15,33 @@ const STEP_BYTES: u64 = 16 << 20;
 /// Per cent of `max_bytes` above which readers that yield no longer hold a stream back.
 const YIELD_PERCENT: u64 = 80;
 
+/// Per cent of `max_bytes` that stay for a replay at most: the window yields long before the stream is full.
+const MAX_KEEP_PERCENT: u64 = 50;
+
 const LANES: &str = "lanes";
-const GAPS: &str = "gaps";
 
 /// A reader that a trim waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrimReader {
     /// Its name in the bucket `floors`; without a floor there it stands at zero.
     pub name: String,
-    /// Whether what it reads can be rebuilt: a nearly full stream does not wait for it, and the gap is recorded in
-    /// bucket `gaps` under `<STREAM>.<reader>.<scope>`.
+    /// Whether what it reads can be rebuilt: a nearly full stream does not wait for it, and the gap is recorded
+    /// ([`Gaps`]).
     pub yields: bool,
+}
+
+impl TrimReader {
+    /// A reader that a stream always waits for.
+    #[must_use]
+    pub fn awaited(name: &str) -> Self {
+        Self { name: name.to_owned(), yields: false }
+    }
+
+    /// A reader that a nearly full stream does not wait for.
+    #[must_use]
+    pub fn yielding(name: &str) -> Self {
+        Self { name: name.to_owned(), yields: true }
+    }
 }
 
 /// What a step did.
@@ -48,11 +62,11 @@ pub struct Trimmer {
     floors: Floors,
 }
 
-/// What lies between a reader's floor and what was trimmed: the archive has it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Gap {
-    from: Sequence,
-    to: Sequence,
+/// A reader that is not waited for in a scope, and how far it was.
+struct Passed {
+    reader: String,
+    scope: String,
+    floor: Sequence,
 }
 
 /// A part of the stream that has floors of its own.
@@ -62,7 +76,7 @@ struct Scope {
 }
 
 impl Trimmer {
-    /// A trimmer that leaves the newest `keep_bytes` (the replay window) in place.
+    /// A trimmer that leaves the newest `keep_bytes` (the replay window) in place, half of the stream's bytes at most.
     ///
     /// # Errors
     /// If the bus does not answer.
@@ -84,7 +98,8 @@ impl Trimmer {
     pub async fn step(&self) -> Result<Trimmed, BusError> {
         let info = self.bus.info(self.stream).await?;
         let unchanged = Trimmed { first: info.first, more: false };
-        if info.bytes <= self.keep_bytes || info.messages == 0 {
+        let keep_bytes = self.keep_bytes.min(info.max_bytes / 100 * MAX_KEEP_PERCENT);
+        if info.bytes <= keep_bytes || info.messages == 0 {
             return Ok(unchanged);
         }
         let lanes = self.lanes().await?;
@@ -100,7 +115,7 @@ impl Trimmer {
             limit = limit.min(self.half_written(output).await?.unwrap_or(limit));
         }
         let average = (info.bytes / info.messages).max(1);
-        let wanted = ((info.bytes - self.keep_bytes).min(STEP_BYTES) / average).max(1);
+        let wanted = ((info.bytes - keep_bytes).min(STEP_BYTES) / average).max(1);
         let before = limit.min(info.first.saturating_add(wanted));
         if before <= info.first {
             return Ok(unchanged);
@@ -108,7 +123,7 @@ impl Trimmer {
         self.record_gaps(&passed, before).await?;
         let kept: Vec<_> = outputs.iter().flat_map(|output| output.kept(info.partitions)).collect();
         let first = self.bus.trim(self.stream, before, &kept).await?;
-        let more = first < limit && self.bus.info(self.stream).await?.bytes > self.keep_bytes;
+        let more = first < limit && self.bus.info(self.stream).await?.bytes > keep_bytes;
         Ok(Trimmed { first, more })
     }
 
@@ -118,7 +133,7 @@ impl Trimmer {
         scopes: &[Scope],
         yielding: bool,
         end: Sequence,
-    ) -> Result<(Sequence, Vec<(String, Sequence)>), BusError> {
+    ) -> Result<(Sequence, Vec<Passed>), BusError> {
         let floors: HashMap<(String, String), Floor> = (self.floors.all(self.stream).await)
             .map_err(|error| BusError::Io(error.to_string()))?
             .into_iter()
@@ -134,7 +149,7 @@ impl Trimmer {
                     continue;
                 }
                 if reader.yields && yielding {
-                    passed.push((format!("{}.{}.{}", self.stream, reader.name, scope.name), floor));
+                    passed.push(Passed { reader: reader.name.clone(), scope: scope.name.clone(), floor });
                 } else {
                     limit = limit.min(floor + 1);
                 }
@@ -159,16 +174,12 @@ impl Trimmer {
         Ok(Some(oldest.sequence))
     }
 
-    async fn record_gaps(&self, passed: &[(String, Sequence)], before: Sequence) -> Result<(), BusError> {
-        let fail = |error: crate::BucketError| BusError::Io(error.to_string());
-        for (key, floor) in passed.iter().filter(|(_, floor)| floor + 1 < before) {
-            let bucket = self.bus.bucket(GAPS).await?;
-            let entry = bucket.get(key).await.map_err(fail)?;
-            let known: Option<Gap> = entry.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok());
-            let from = known.map_or(floor + 1, |gap| gap.from.min(floor + 1));
-            let gap = serde_json::to_vec(&Gap { from, to: before - 1 }).map_err(|e| BusError::Io(e.to_string()))?;
-            let revision = entry.map_or(0, |entry| entry.revision);
-            bucket.put(key, Bytes::from(gap), revision, None).await.map_err(fail)?;
+    /// Records what is let go before readers came to it. The bucket is opened only here: most trimmers never need it.
+    async fn record_gaps(&self, passed: &[Passed], before: Sequence) -> Result<(), BusError> {
+        for Passed { reader, scope, floor } in passed.iter().filter(|passed| passed.floor + 1 < before) {
+            let gap = Gap { from: floor + 1, to: before - 1 };
+            let recorded = Gaps::open(self.bus.as_ref()).await?.record(self.stream, reader, scope, gap).await;
+            recorded.map_err(|error| BusError::Io(error.to_string()))?;
         }
         Ok(())
     }
@@ -211,17 +222,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long a stream stays with a trimmer that no longer answers.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Trims a stream for as long as it is polled, while nobody else does: under the lease `trim.<STREAM>`. Readers are
-/// named as in bucket `floors`; none of them yields.
+/// Trims a stream for as long as it is polled, while nobody else does: under the lease `trim.<STREAM>`.
 pub async fn keep_trimmed(
     bus: Arc<dyn Bus>,
     stream: Stream,
-    readers: &[&str],
+    readers: Vec<TrimReader>,
     keep_bytes: u64,
     holder: &str,
 ) -> Infallible {
     loop {
-        if let Err(error) = trim_under_lease(&bus, stream, readers, keep_bytes, holder).await {
+        if let Err(error) = trim_under_lease(&bus, stream, &readers, keep_bytes, holder).await {
             tracing::warn!(%stream, "not trimmed, to be tried again: {error}");
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -231,7 +241,7 @@ pub async fn keep_trimmed(
 async fn trim_under_lease(
     bus: &Arc<dyn Bus>,
     stream: Stream,
-    readers: &[&str],
+    readers: &[TrimReader],
     keep_bytes: u64,
     holder: &str,
 ) -> Result<(), BusError> {
@@ -241,12 +251,39 @@ async fn trim_under_lease(
     let Some(mut lease) = Lease::acquire(leases, &name, holder, LEASE).await.map_err(lease_error)? else {
         return Ok(());
     };
-    let readers = readers.iter().map(|name| TrimReader { name: (*name).to_owned(), yields: false }).collect();
-    let trimmer = Trimmer::open(Arc::clone(bus), stream, readers, keep_bytes).await?;
+    let trimmer = Trimmer::open(Arc::clone(bus), stream, readers.to_vec(), keep_bytes).await?;
     while lease.renew().await.map_err(lease_error)? {
         if !trimmer.step().await?.more {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::journal::{Journal, Options};
+    use crate::{Fence, Headers, Outgoing, Subject};
+
+    #[tokio::test]
+    async fn the_replay_window_yields_before_the_stream_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { max_bytes: 1 << 20, sync: false, ..Options::default() };
+        let bus: Arc<dyn Bus> = Arc::new(Journal::open(directory.path(), &options).unwrap());
+        let subject = Subject::new("dlq.test.a").unwrap();
+        let fence = Fence::new(Stream::Dlq, subject, Filter::new("dlq.test.a").unwrap()).unwrap();
+        let message = || Outgoing { headers: Headers::default(), body: Bytes::from(vec![1; 10_000]), decoded: None };
+        let mut last = 0;
+        while let Ok(sequence) = bus.append(&fence, last, message()).await {
+            last = sequence;
+        }
+        let trimmer = Trimmer::open(Arc::clone(&bus), Stream::Dlq, Vec::new(), u64::MAX).await.unwrap();
+        while trimmer.step().await.unwrap().more {}
+        let bytes = bus.info(Stream::Dlq).await.unwrap().bytes;
+        assert!((400_000..=524_288).contains(&bytes), "{bytes}");
+        assert!(bus.append(&fence, last, message()).await.is_ok());
+    }
 }

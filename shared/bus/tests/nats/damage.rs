@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atalaya_bus::repair::{self, Hole, StreamPlan};
 use atalaya_bus::{Bus, BusError, ChainCheck, Position, Reader, Stream, WriteError, verify_position};
 use atalaya_model::Books;
 use atalaya_servers::NatsServer;
@@ -153,6 +154,35 @@ async fn flip_a_byte(cleanly: bool) {
     println!("{read} of {} messages, then: {error}", info.messages);
     assert!(matches!(error, BusError::Damaged { .. }), "{error}");
     assert!(read > 0 && read < info.messages);
+    hole_is_passed_once_told(Arc::new(bus), info.messages).await;
+}
+
+/// A repair says what is gone; readers come to the end then, and whoever begins behind it never knew.
+async fn hole_is_passed_once_told(bus: Arc<dyn Bus>, messages: u64) {
+    let plans = repair::plan(bus.as_ref(), &[]).await.unwrap();
+    let found = plans.iter().find(|plan| plan.stream == Stream::Evt).unwrap();
+    assert!(found.is_damaged() && plans.iter().filter(|plan| plan.is_damaged()).count() == 1, "{plans:?}");
+    let lost: u64 = found.life.holes.iter().map(Hole::messages).sum();
+    let missed_by = repair::missed_by(bus.as_ref(), Stream::Evt, &found.life.holes[0]).await.unwrap();
+    assert!(missed_by.is_empty(), "{missed_by:?}");
+    repair::carry_out(&bus, &plans).await.unwrap();
+    let again = repair::plan(bus.as_ref(), &[]).await.unwrap();
+    assert!(!again.iter().any(StreamPlan::is_damaged), "{again:?}");
+
+    let mut reader = bus.read(Stream::Evt, &filter("evt.>"), 0).await.unwrap();
+    let mut chains = ChainCheck::open(bus.as_ref(), Stream::Evt, 0).await.unwrap();
+    let last = bus.info(Stream::Evt).await.unwrap().last;
+    let mut read = 0;
+    loop {
+        let message = tokio::time::timeout(SOON, reader.next()).await.expect("it hangs").unwrap();
+        chains.check(&message).unwrap();
+        read += 1;
+        if message.sequence == last {
+            break;
+        }
+    }
+    println!("{read} of {messages} messages, {lost} lost");
+    assert_eq!(read + lost, messages);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

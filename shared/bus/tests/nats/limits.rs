@@ -96,7 +96,7 @@ async fn what_is_too_large_is_refused() {
 #[tokio::test]
 async fn a_disk_too_small_is_said_at_the_start() {
     let directory = TempDir::new().unwrap();
-    let small = NatsOptions { max_file_store: Some(100 << 20), ..NatsOptions::default() };
+    let small = NatsOptions { max_file_store: 100 << 20, ..NatsOptions::default() };
     let server = NatsServer::start(directory.path(), &small).unwrap();
     let error = Nats::connect(&server.url(), &options()).await.map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("EVT") && error.contains("storage"), "{error}");
