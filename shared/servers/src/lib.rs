@@ -2,6 +2,8 @@
 //!
 //! Never part of a shipped binary. Everything is pinned; a tool that is there is not fetched again.
 
+pub mod mesh;
+
 mod cassandra;
 mod go;
 mod nats;

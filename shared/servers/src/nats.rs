@@ -30,8 +30,9 @@ pub struct NatsOptions {
     pub sync_interval: String,
     /// Bytes of a message at most.
     pub max_payload: u32,
-    /// Bytes of all streams at most; none: as much as the disk has.
-    pub max_file_store: Option<u64>,
+    /// Bytes of all streams at most. The server's own default is a part of what the disk has free: streams that fit one
+    /// machine would fit no other.
+    pub max_file_store: u64,
     /// The only user and its password.
     pub user: Option<(String, String)>,
     /// The only user by its public NKey.
@@ -47,7 +48,7 @@ impl Default for NatsOptions {
         Self {
             sync_interval: "always".to_owned(),
             max_payload: 8 << 20,
-            max_file_store: None,
+            max_file_store: 1 << 40,
             user: None,
             nkey: None,
             tls: None,
@@ -72,6 +73,8 @@ impl Ports {
 /// A server. Dropped, it is killed; its store stays.
 pub struct NatsServer {
     directory: PathBuf,
+    configuration: PathBuf,
+    variables: Vec<(String, String)>,
     ports: Ports,
     tls: bool,
     process: Option<Process>,
@@ -93,11 +96,28 @@ impl NatsServer {
     /// # Errors
     /// If the program cannot be fetched, or does not become ready; the error shows the end of its log.
     pub fn start(directory: &Path, options: &NatsOptions) -> anyhow::Result<Self> {
+        Self::on_free_ports(|ports| Self::configure(directory, options, ports, ""))
+    }
+
+    /// Starts a server as a configuration file says, but on free ports, with these variables and `NATS_STORE`, its own
+    /// store, in its environment; it keeps store and log in a directory. Waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_as(directory: &Path, file: &Path, variables: &[(String, String)]) -> anyhow::Result<Self> {
+        Self::on_free_ports(|ports| {
+            let mut server = Self::new(directory, file.to_owned(), ports)?;
+            server.variables = variables.to_vec();
+            server.variables.push(("NATS_STORE".to_owned(), server.store().display().to_string()));
+            Ok(server)
+        })
+    }
+
+    fn on_free_ports(new: impl Fn(Ports) -> anyhow::Result<Self>) -> anyhow::Result<Self> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let ports = Ports::free()?;
-            let mut server = Self::configure(directory, options, ports, "")?;
+            let mut server = new(Ports::free()?)?;
             match server.run() {
                 Ok(()) => return Ok(server),
                 Err(error) if tries < PORT_TRIES && format!("{error:#}").contains("address already in use") => {}
@@ -129,17 +149,27 @@ impl NatsServer {
         Ok(servers)
     }
 
-    fn configure(directory: &Path, options: &NatsOptions, ports: Ports, cluster: &str) -> anyhow::Result<Self> {
+    fn new(directory: &Path, configuration: PathBuf, ports: Ports) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-        let server = Self { directory: directory.to_owned(), ports, tls: options.tls.is_some(), process: None };
+        let (directory, variables) = (directory.to_owned(), Vec::new());
+        Ok(Self { directory, configuration, variables, ports, tls: false, process: None })
+    }
+
+    fn configure(directory: &Path, options: &NatsOptions, ports: Ports, cluster: &str) -> anyhow::Result<Self> {
+        let mut server = Self::new(directory, directory.join("nats.conf"), ports)?;
+        server.tls = options.tls.is_some();
         let mut text = format!(
             "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nmax_payload: {}\n",
             ports.client, ports.health, options.max_payload
         );
-        let max_file = options.max_file_store.map(|bytes| format!(", max_file_store: {bytes}")).unwrap_or_default();
+        let max_file = options.max_file_store;
         let store = server.store();
         let sync = &options.sync_interval;
-        writeln!(text, "jetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\"{max_file} }}", store.display())?;
+        writeln!(
+            text,
+            "jetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\", max_file_store: {max_file} }}",
+            store.display()
+        )?;
         if let Some((user, password)) = &options.user {
             writeln!(text, "authorization {{ user: \"{user}\", password: \"{password}\" }}")?;
         }
@@ -152,17 +182,16 @@ impl NatsServer {
             let verify = verify.unwrap_or_default();
             writeln!(text, "tls {{ cert_file: \"{certificate}\", key_file: \"{key}\"{verify} }}")?;
         }
-        std::fs::write(server.configuration(), text + cluster + &options.more)?;
+        std::fs::write(&server.configuration, text + cluster + &options.more)?;
         Ok(server)
-    }
-
-    fn configuration(&self) -> PathBuf {
-        self.directory.join("nats.conf")
     }
 
     fn launch(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(nats_server()?);
-        command.arg("--config").arg(self.configuration());
+        command.arg("--config").arg(&self.configuration).envs(self.variables.iter().cloned());
+        // What stands here goes before the file.
+        command.args(["--addr", "127.0.0.1", "--port", &self.ports.client.to_string()]);
+        command.args(["--http_port", &self.ports.health.to_string()]);
         self.process = Some(Process::start(command, &self.directory, "nats")?);
         Ok(())
     }
