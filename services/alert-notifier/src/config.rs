@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_model::{Level, ParseSpanError, Receiver, Route, Tenant};
 use serde::Deserialize;
 
@@ -21,6 +22,9 @@ pub struct Config {
     /// URL of the bus; set from the section of that name.
     #[serde(skip)]
     pub bus: String,
+    /// How NATS is reached; set from the section `nats`.
+    #[serde(skip)]
+    pub nats: NatsOptions,
     /// Routes of the tenants' files.
     #[serde(skip)]
     pub tenants: HashMap<Tenant, Vec<Route>>,
@@ -42,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bus: String::new(),
+            nats: NatsOptions::default(),
             tenants: HashMap::new(),
             default_routes: vec![stdout_route()],
             max_attempts: 12,

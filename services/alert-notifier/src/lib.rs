@@ -61,6 +61,7 @@ impl atalaya_chassis::Service for Service {
     fn configure(directory: &Directory) -> anyhow::Result<Config> {
         let mut config: Config = directory.section("alert_notifier")?;
         config.bus = directory.section("bus")?;
+        config.nats = directory.section("nats")?;
         for file in directory.tenants() {
             let tenant = file.stem().parse().with_context(|| file.path.display().to_string())?;
             let parsed: TenantFile = file.parse()?;
@@ -72,7 +73,7 @@ impl atalaya_chassis::Service for Service {
     }
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
-        Ok(Deps { bus: atalaya_bus::open(&config.bus).await?, stdout: Box::new(std::io::stdout()) })
+        Ok(Deps { bus: atalaya_bus::open_with(&config.bus, &config.nats).await?, stdout: Box::new(std::io::stdout()) })
     }
 
     async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {

@@ -1,10 +1,14 @@
 //! The durable side of one partition: episodes, position and counts in bucket `outbox`, and the floor others read.
 //!
 //! Keys: `position.<partition>` and `episode.<partition>.<id>`. Episodes are written before the position that covers
-//! them. What an episode counted moves to the position's books in one write that names the episode as forgotten, so that
-//! no count moves twice. The floor is a copy, written after what it says is durable.
+//! them, and the position's entry names every episode up to there that counts beside its books. What an episode counted
+//! moves to the books in the write that no longer names it: from then on its entry says nothing, and it does not matter
+//! whether it is gone. A removal is no promise: NATS may take it back when it is killed, and even bring an older version
+//! of the entry; and whoever lost the lease without noticing may write the entry anew.
+//!
+//! The floor is a copy, written after what it says is durable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use atalaya_bus::{Bucket, BucketError, Bus, BusError, Floor, FloorEntry, Floors, Position, Stream};
@@ -37,8 +41,14 @@ struct Standing {
     books: Books,
     /// Domains in the books, oldest first.
     domains: Vec<String>,
-    /// Episodes whose counts are in the books already.
-    forgotten: Vec<NotificationId>,
+    /// The episodes up to the position that count beside the books; those after it count as well, named or not.
+    episodes: BTreeSet<NotificationId>,
+}
+
+impl Standing {
+    fn counts(&self, id: NotificationId, episode: &Episode) -> bool {
+        self.episodes.contains(&id) || episode.since.0 > self.position.sequence
+    }
 }
 
 /// The outbox of one partition; its only writer.
@@ -55,7 +65,7 @@ impl Outbox {
     /// Opens it, with the episodes that stand in it.
     ///
     /// # Errors
-    /// If the bus does not answer, or an entry cannot be read.
+    /// If the bus does not answer, or an entry is missing or cannot be read.
     pub async fn open(bus: &dyn Bus, partition: u16) -> Result<(Self, Vec<Episode>), BusError> {
         let bucket = bus.bucket(BUCKET).await?;
         let io = |error: BucketError| BusError::Io(error.to_string());
@@ -68,18 +78,30 @@ impl Outbox {
             None => Standing::default(),
         };
         let mut outbox = Self { bucket, partition, standing, revision, revisions: HashMap::new(), floor };
+        let episodes = outbox.read_episodes().await?;
+        Ok((outbox, episodes))
+    }
+
+    /// The episodes that count; what remains of others is removed.
+    async fn read_episodes(&mut self) -> Result<Vec<Episode>, BusError> {
+        let io = |error: BucketError| BusError::Io(error.to_string());
         let mut episodes = Vec::new();
-        for entry in outbox.bucket.list(&format!("episode.{partition}.")).await.map_err(io)? {
+        for entry in self.bucket.list(&format!("episode.{}.", self.partition)).await.map_err(io)? {
             let episode: Episode = decode(&entry.key, &entry.value)?;
             let id = episode.id();
-            if outbox.standing.forgotten.contains(&id) {
-                outbox.bucket.delete(&entry.key).await.map_err(io)?;
-            } else {
-                outbox.revisions.insert(id, entry.revision);
+            if self.standing.counts(id, &episode) {
+                self.revisions.insert(id, entry.revision);
                 episodes.push(episode);
+            } else {
+                self.bucket.delete(&entry.key).await.map_err(io)?;
             }
         }
-        Ok((outbox, episodes))
+        // Read between two writes of somebody else, who forgot it just now; or it is lost, and its counts with it.
+        if let Some(id) = self.standing.episodes.iter().find(|&id| !self.revisions.contains_key(id)) {
+            return Err(BusError::Io(format!("outbox entry {} is not there", episode_key(self.partition, *id))));
+        }
+        self.standing.episodes.extend(self.revisions.keys());
+        Ok(episodes)
     }
 
     /// Up to where ALERT is covered.
@@ -88,7 +110,7 @@ impl Outbox {
         &self.standing.position
     }
 
-    /// Stores episodes.
+    /// Stores episodes; the next write of the position names them.
     ///
     /// # Errors
     /// [`BucketError::Conflict`] if somebody else writes here.
@@ -101,6 +123,7 @@ impl Outbox {
             writes.push(async move { Ok::<_, BucketError>((id, put(bucket.as_ref(), &key, value, expected).await?)) });
         }
         let stored: Vec<_> = futures::stream::iter(writes).buffer_unordered(MAX_WRITES_IN_FLIGHT).try_collect().await?;
+        self.standing.episodes.extend(stored.iter().map(|&(id, _)| id));
         self.revisions.extend(stored);
         Ok(())
     }
@@ -119,15 +142,16 @@ impl Outbox {
     ///
     /// # Errors
     /// [`BucketError::Conflict`] if somebody else writes here.
-    pub async fn forget(&mut self, ids: Vec<NotificationId>, books: &Books) -> Result<(), BucketError> {
+    pub async fn forget(&mut self, ids: &[NotificationId], books: &Books) -> Result<(), BucketError> {
         self.count(books);
-        self.standing.forgotten = ids;
+        for id in ids {
+            self.standing.episodes.remove(id);
+        }
         self.write_standing().await?;
-        for id in &self.standing.forgotten {
+        for id in ids {
             self.bucket.delete(&episode_key(self.partition, *id)).await?;
             self.revisions.remove(id);
         }
-        self.standing.forgotten.clear();
         Ok(())
     }
 
@@ -206,3 +230,6 @@ async fn put(bucket: &dyn Bucket, key: &str, value: Bytes, expected: u64) -> Res
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,7 @@ impl Worker {
             grouping: Grouping::resume(config.routes()?, config.retry(), episodes, now_us()),
             deliveries: Deliveries::new(senders),
             reader: bus.read(Stream::Alert, &filter, after).await?,
-            chain: ChainCheck::new(after),
+            chain: ChainCheck::open(bus.as_ref(), Stream::Alert, after).await?,
             incarnation: bus.info(Stream::Alert).await?.incarnation,
             silences: Silences::default(),
             silences_bucket: bus.bucket("silences").await?,
@@ -239,7 +239,7 @@ impl Worker {
         let ids = self.grouping.forgettable(position, now, MAX_FORGOTTEN_PER_WRITE);
         if !ids.is_empty() {
             let books = self.grouping.forget(&ids);
-            self.outbox.forget(ids, &books).await?;
+            self.outbox.forget(&ids, &books).await?;
         }
         Ok(())
     }

@@ -222,7 +222,8 @@ async fn start_stages(
     let deps = atalaya_correlator::Deps { bus: bus(), state };
     spawn::<atalaya_correlator::Service>(services, config, deps, shutdown);
     let config = atalaya_hot_store::Service::configure(directory)?;
-    let deps = atalaya_hot_store::Deps { bus: bus(), hot: Arc::clone(&stores.hot) };
+    let (hot, archive) = (Arc::clone(&stores.hot), stores.archive.clone());
+    let deps = atalaya_hot_store::Deps { bus: bus(), hot, archive };
     spawn::<atalaya_hot_store::Service>(services, config, deps, shutdown);
     let config = atalaya_cold_archive::Service::configure(directory)?;
     let deps = atalaya_cold_archive::Deps { bus: bus(), archive: stores.archive.clone() };

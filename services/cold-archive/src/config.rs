@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use atalaya_archive::S3Options;
+use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use serde::Deserialize;
 
@@ -20,6 +21,9 @@ pub struct Config {
     /// URL of the bus; set from the section of that name.
     #[serde(skip)]
     pub bus: String,
+    /// How NATS is reached; set from the section `nats`.
+    #[serde(skip)]
+    pub nats: NatsOptions,
     /// URL of the archive; set from the section of that name.
     #[serde(skip)]
     pub archive: String,
@@ -42,13 +46,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bus: String::new(),
+            nats: NatsOptions::default(),
             archive: String::new(),
             s3: S3Options::default(),
             flush_ms: 5_000,
             flush_rows: 250_000,
             flush_bytes: 32 << 20,
             close_linger_ms: 200,
-            lease_ms: 5_000,
+            lease_ms: 3_000,
         }
     }
 }
@@ -61,6 +66,7 @@ impl Config {
     pub fn read(directory: &Directory) -> anyhow::Result<Self> {
         let mut config: Self = directory.section("cold_archive")?;
         config.bus = directory.section("bus")?;
+        config.nats = directory.section("nats")?;
         config.archive = directory.section("archive")?;
         config.s3 = directory.section("s3")?;
         config.validate()?;

@@ -25,6 +25,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// Tries of an append once the drain is asked for.
 const DRAIN_TRIES: u32 = 5;
 
+/// How far the clocks of a collector and of who repaired the bus may lie apart, microseconds.
+const CLOCKS_APART_US: i64 = 600_000_000;
+
 /// A partition's floor on its way.
 pub(crate) struct Held {
     /// Which reading of the partition it belongs to.
@@ -42,7 +45,8 @@ pub(crate) struct Moved {
 }
 
 /// Commits a lot to its tables, then moves the floors of its partitions. Nothing is lost by an error: what the floors
-/// do not cover is read again.
+/// do not cover is read again. What was received before the bus was last repaired may have come before: rows that the
+/// tables hold already are left out.
 ///
 /// # Errors
 /// If a table is of a kind that must not be written to, or the drain ends first.
@@ -50,6 +54,7 @@ pub(crate) async fn flush(
     archive: Archive,
     lot: Lot,
     mut floors: HashMap<Scope, Held>,
+    repaired_us: i64,
     drain: Shutdown,
 ) -> anyhow::Result<Vec<Moved>> {
     let started = Instant::now();
@@ -61,7 +66,7 @@ pub(crate) async fn flush(
     let appends: Vec<_> = lot
         .batches
         .into_iter()
-        .map(|(class, batches)| append(archive.clone(), class, batches, covered.clone(), drain.clone()))
+        .map(|(class, batches)| append(archive.clone(), class, batches, covered.clone(), repaired_us, drain.clone()))
         .collect();
     stream::iter(appends).buffer_unordered(PARALLEL_TABLES).try_collect::<Vec<()>>().await?;
     // Partitions that are no longer held have no floor here: they are read again by whoever holds them.
@@ -83,14 +88,27 @@ async fn advance(scope: Scope, held: Held, progress: Progress) -> Moved {
 async fn append(
     archive: Archive,
     class: Class,
-    batches: Vec<StoredBatch>,
+    mut batches: Vec<StoredBatch>,
     covered: Vec<Covered>,
+    repaired_us: i64,
     drain: Shutdown,
 ) -> anyhow::Result<()> {
     let mut pause = FIRST_PAUSE;
     let mut tries_draining = 0;
+    // Once, before the first try: the rows of a try without an answer are this lot's own.
+    let mut new = repaired_us == 0;
     loop {
-        match archive.append(class, &batches, &covered).await {
+        let appended = async {
+            if !new {
+                let before_us = repaired_us.saturating_add(CLOCKS_APART_US);
+                let dropped;
+                (batches, dropped) = archive.without_held(class, batches.clone(), before_us).await?;
+                telemetry::held_already(class, dropped);
+                new = true;
+            }
+            archive.append(class, &batches, &covered).await
+        };
+        match appended.await {
             Ok(committed) => {
                 telemetry::committed(class, &committed);
                 return Ok(());

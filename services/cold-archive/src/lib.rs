@@ -24,15 +24,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use atalaya_archive::Archive;
-use atalaya_bus::{Bus, Stream, holder_name, keep_trimmed};
+use atalaya_bus::{Bus, Stream, TrimReader, holder_name, keep_trimmed};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 
 pub use config::Config;
 pub use findings::findings;
 
-/// What must be done with EVT and ALERT before they are let go.
-const EVT_READERS: [&str; 4] = ["archive", "correlator", "hot", "ledger"];
+/// Who must be done with EVT and ALERT before they are let go. Of events, what the hot store was too slow for is in the
+/// archive, which refills it.
+const EVT_READERS: [&str; 3] = ["archive", "correlator", "ledger"];
+const EVT_YIELDING: &str = "hot";
 const ALERT_READERS: [&str; 4] = ["archive", "hot", "ledger", "notifier"];
 
 /// Of each, what stays for a replay, bytes.
@@ -61,7 +63,8 @@ impl atalaya_chassis::Service for Service {
     }
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
-        let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
+        let bus =
+            atalaya_bus::open_with(&config.bus, &config.nats).await.with_context(|| format!("bus {}", config.bus))?;
         let archive = Archive::open_with(&config.archive, &config.s3);
         let archive = archive.with_context(|| format!("archive {}", config.archive))?;
         Ok(Deps { bus, archive })
@@ -88,7 +91,10 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
     }
     let holder = holder_name("cold-archive");
     let trim = |stream, readers| keep_trimmed(Arc::clone(&deps.bus), stream, readers, KEEP_BYTES, &holder);
-    let (events, alerts) = (trim(Stream::Evt, &EVT_READERS), trim(Stream::Alert, &ALERT_READERS));
+    let mut of_events = EVT_READERS.map(TrimReader::awaited).to_vec();
+    of_events.push(TrimReader::yielding(EVT_YIELDING));
+    let of_alerts = ALERT_READERS.map(TrimReader::awaited).to_vec();
+    let (events, alerts) = (trim(Stream::Evt, of_events), trim(Stream::Alert, of_alerts));
     tokio::select! {
         ended = worker::run(&config, deps.clone(), shutdown) => ended,
         never = events => match never {},

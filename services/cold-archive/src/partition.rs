@@ -1,13 +1,14 @@
 //! One partition of EVT or ALERT: lease, floor, and a reader that hands its messages on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::Context;
-use atalaya_archive::{Feed, Scope};
+use atalaya_archive::{Archive, Feed, Scope};
+use atalaya_bus::repair::Repairs;
 use atalaya_bus::{
-    Bucket, Bus, ChainCheck, Claim, Damage, Filter, FloorEntry, Floors, Kind, Lease, Message, Position, Reader, Stop,
-    Stream, verify_position, work_leased,
+    Bus, BusError, ChainCheck, Claim, Damage, Filter, FloorEntry, Floors, Group, Kind, Lease, Message, Position,
+    Reader, Stop, Stream, StreamInfo, verify_position, work_leased,
 };
 use atalaya_chassis::Shutdown;
 use atalaya_model::{Alert, Books, Counts, LIVE_DOMAIN};
@@ -37,10 +38,11 @@ pub(crate) enum Event {
 /// What all partitions share.
 pub(crate) struct Shared {
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) archive: Archive,
+    /// When the bus was last repaired, microseconds since 1970: what was received before may be held already.
+    pub(crate) repaired_us: Arc<AtomicI64>,
     pub(crate) floors: Floors,
-    pub(crate) leases: Arc<dyn Bucket>,
-    pub(crate) holder: String,
-    pub(crate) lease: Duration,
+    pub(crate) group: Arc<Group>,
     pub(crate) events: mpsc::Sender<Event>,
     /// Nothing more is read.
     pub(crate) drain: Shutdown,
@@ -58,9 +60,9 @@ pub(crate) struct Partition {
 impl Partition {
     /// Takes it whenever it is free, and reads it, until the drain is over.
     pub(crate) async fn serve(self) {
-        let Shared { leases, holder, lease, drain, .. } = self.shared.as_ref();
+        let Shared { group, drain, .. } = self.shared.as_ref();
         let name = format!("{}.{}.{READER}", self.stream.name().to_lowercase(), self.number);
-        let claim = Claim { leases: Arc::clone(leases), name, holder: holder.clone(), ttl: *lease };
+        let claim = Claim { group: Arc::clone(group), name };
         let mut generation = 0;
         let hold = |lease| {
             generation += 1;
@@ -72,7 +74,7 @@ impl Partition {
     fn stopped(&self, stop: Stop, error: &anyhow::Error) {
         match stop {
             Stop::Damaged => telemetry::partition_damaged(self.stream, self.number, error),
-            Stop::Lost | Stop::Failed => telemetry::partition_failed(self.stream, self.number, error),
+            Stop::Lost | Stop::Left | Stop::Failed => telemetry::partition_failed(self.stream, self.number, error),
         }
     }
 
@@ -99,20 +101,44 @@ impl Partition {
         let floor = self.shared.floors.hold(self.stream, READER, &number).await.context("floor")?;
         let after = floor.floor().map(|floor| floor.position.clone()).unwrap_or_default();
         verify_position(bus, self.stream, &after).await?;
-        let incarnation = bus.info(self.stream).await?.incarnation;
+        let info = bus.info(self.stream).await?;
         let feed = if self.stream == Stream::Alert { Feed::Alert } else { Feed::Evt };
-        let scope = Scope { feed, incarnation, partition: self.number };
+        let scope = Scope { feed, incarnation: info.incarnation, partition: self.number };
+        self.check_tables(&info, &scope).await?;
         let filter = match feed {
             Feed::Evt => format!("evt.{number}.>"),
             Feed::Alert => format!("alert.{number}"),
         };
         let filter = Filter::new(&filter).context("filter")?;
         let reader = bus.read(self.stream, &filter, after.sequence).await?;
+        let chain = ChainCheck::open(bus, self.stream, after.sequence).await?;
         let (keep, kept) = oneshot::channel();
         let opened = Event::Opened { scope, generation, floor, keep };
         self.shared.events.send(opened).await.context("the worker is gone")?;
         telemetry::partition_taken(self.stream, self.number, after.sequence);
-        Ok((reader, kept, Reading { scope, generation, chain: ChainCheck::new(after.sequence) }))
+        Ok((reader, kept, Reading { scope, generation, chain }))
+    }
+
+    /// The tables outlive the bus: one that has more of a partition than the stream ever gave out, or has another
+    /// stream's messages and nothing of this one, would drop what comes now, or take it in twice.
+    async fn check_tables(&self, info: &StreamInfo, scope: &Scope) -> anyhow::Result<()> {
+        let repairs = Repairs::read(self.shared.bus.as_ref()).await?;
+        self.shared.repaired_us.fetch_max(repairs.last_us().unwrap_or(0), Ordering::Relaxed);
+        let archived = self.shared.archive.positions().await?;
+        let mut own = archived.iter().filter(|(at, _)| (at.feed, at.partition) == (scope.feed, scope.partition));
+        let reason = match archived.get(scope) {
+            Some(&sequence) if sequence > info.last => {
+                format!("the archive has it up to {sequence}, it ends at {}", info.last)
+            }
+            None if !repairs.knows(self.stream, scope.incarnation) => match own.next_back() {
+                Some((other, _)) => {
+                    format!("the archive has incarnation {}, found {}", other.incarnation, info.incarnation)
+                }
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        Err(BusError::Mismatch(format!("{}: {reason}; run 'atalaya bus repair'", self.stream)).into())
     }
 
     /// Until the drain is over, or the partition is to start over.

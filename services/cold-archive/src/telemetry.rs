@@ -33,6 +33,14 @@ pub(crate) fn committed(class: Class, committed: &Committed) {
     metrics::counter!("archive_bytes", "table" => class.name()).increment(bytes);
 }
 
+/// Rows that were written again after a repair of the bus and are in their table already.
+pub(crate) fn held_already(class: Class, rows: u64) {
+    if rows > 0 {
+        tracing::info!(table = class.name(), rows, "left out: the table holds them from before the bus was repaired");
+        metrics::counter!("archive_rows_held_already", "table" => class.name()).increment(rows);
+    }
+}
+
 pub(crate) fn append_failed(class: Class, error: &ArchiveError) {
     tracing::warn!(table = class.name(), "not appended, to be tried again: {error}");
     metrics::counter!("archive_append_failures", "table" => class.name()).increment(1);

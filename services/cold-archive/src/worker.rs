@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_archive::{Archive, Scope};
-use atalaya_bus::{FloorEntry, Floors, Stream, holder_name, is_unanswered, patiently};
+use atalaya_bus::{FloorEntry, Floors, Group, Stream, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +39,8 @@ struct Worker {
     open: HashMap<Scope, Open>,
     buffer: Buffer,
     started: Instant,
+    /// When the bus was last repaired, microseconds since 1970; 0 for never.
+    repaired_us: Arc<AtomicI64>,
     drain: Shutdown,
 }
 
@@ -47,7 +50,8 @@ type Flight = BoxFuture<'static, anyhow::Result<Vec<Moved>>>;
 pub(crate) async fn run(config: &Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel(MAX_WAITING_MESSAGES);
     let (finish, done) = Shutdown::new();
-    let starting = || start(config, &deps, sender.clone(), shutdown.clone(), done.clone());
+    let repaired_us = Arc::<AtomicI64>::default();
+    let starting = || start(config, &deps, &repaired_us, sender.clone(), shutdown.clone(), done.clone());
     let starting = patiently(starting, |error: &anyhow::Error| is_unanswered(error.as_ref()));
     let Some(partitions) = shutdown.unless_requested(starting).await else { return Ok(()) };
     let mut partitions = partitions?;
@@ -58,6 +62,7 @@ pub(crate) async fn run(config: &Config, deps: Deps, shutdown: Shutdown) -> anyh
         open: HashMap::new(),
         buffer: Buffer::new(config),
         started: Instant::now(),
+        repaired_us,
         drain: shutdown,
     };
     let result = worker.run().await;
@@ -73,29 +78,29 @@ pub(crate) async fn run(config: &Config, deps: Deps, shutdown: Shutdown) -> anyh
 async fn start(
     config: &Config,
     deps: &Deps,
+    repaired_us: &Arc<AtomicI64>,
     events: mpsc::Sender<Event>,
     drain: Shutdown,
     done: Shutdown,
 ) -> anyhow::Result<JoinSet<()>> {
     let bus = Arc::clone(&deps.bus);
+    let mut scopes = Vec::new();
+    for stream in [Stream::Evt, Stream::Alert] {
+        let count = bus.info(stream).await.with_context(|| format!("stream {stream}"))?.partitions;
+        scopes.extend((0..count).map(|number| (stream, number)));
+    }
     let shared = Arc::new(Shared {
         floors: Floors::open(bus.as_ref()).await?,
-        leases: bus.bucket(LEASES_BUCKET).await?,
-        holder: holder_name("cold-archive"),
-        lease: config.lease(),
+        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "cold-archive", config.lease(), scopes.len()),
+        archive: deps.archive.clone(),
+        repaired_us: Arc::clone(repaired_us),
         bus,
         events,
         drain,
         done,
     });
-    let mut partitions = JoinSet::new();
-    for stream in [Stream::Evt, Stream::Alert] {
-        let count = deps.bus.info(stream).await.with_context(|| format!("stream {stream}"))?.partitions;
-        for number in 0..count {
-            partitions.spawn(Partition { shared: Arc::clone(&shared), stream, number }.serve());
-        }
-    }
-    Ok(partitions)
+    let partition = |(stream, number)| Partition { shared: Arc::clone(&shared), stream, number }.serve();
+    Ok(scopes.into_iter().map(partition).collect())
 }
 
 impl Worker {
@@ -173,8 +178,9 @@ impl Worker {
         }
         let rows = lot.rows;
         let (archive, drain) = (self.archive.clone(), self.drain.clone());
+        let repaired_us = self.repaired_us.load(Ordering::Relaxed);
         Box::pin(async move {
-            let result = flush(archive, lot, floors, drain.clone()).await;
+            let result = flush(archive, lot, floors, repaired_us, drain.clone()).await;
             if result.is_err() && drain.is_requested() {
                 telemetry::drain_unfinished(rows);
             }

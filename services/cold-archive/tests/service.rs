@@ -1,5 +1,5 @@
 //! The cold archive on a real bus and real tables.
-#![allow(clippy::unwrap_used, reason = "a test fails so")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails so")]
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_archive::{Covered, Feed, Scope, StoredBatch};
 use atalaya_bus::{
-    Fence, FencedWriter, Filter, Floors, Headers, Outgoing, OutputLane, Part, Position, Stream, Subject,
+    Fence, FencedWriter, Filter, Floor, Floors, Headers, Outgoing, OutputLane, Part, Position, Stream, Subject,
 };
 use atalaya_cold_archive::Config;
 use atalaya_model::{Alert, AlertId, AlertState, Books, Class, Level};
@@ -54,6 +54,39 @@ async fn deaths_at_any_moment_lose_and_double_nothing() {
     let service = world.start(quick());
     world.until_archived(25 * 4 * 4 * 10).await;
     service.drain().await;
+    assert_eq!(world.ids(Class::DnsActivity).await, lane.sorted());
+}
+
+/// A full stream waits for everybody but the hot store, which has what it missed from here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_hot_store_holds_nobody_up() {
+    const MAX_BYTES: u64 = 512 << 10;
+    let world = World::small(MAX_BYTES);
+    let mut lane = Lane::new(&world, "c1-0").await;
+    world.bus.bucket("lanes").await.unwrap().put("c1-0", Bytes::from_static(b"{}"), 0, None).await.unwrap();
+    let floors = Floors::open(world.bus.as_ref()).await.unwrap();
+    let position = Position { incarnation: 1, sequence: u64::MAX, id: String::new() };
+    let passed = Floor { position, books: Books::default() };
+    for partition in 0..PARTITIONS {
+        for reader in ["correlator", "ledger"] {
+            let mut entry = floors.hold(Stream::Evt, reader, &partition.to_string()).await.unwrap();
+            entry.set(passed.clone()).await.unwrap();
+        }
+    }
+    let service = world.start(quick());
+    let writing = async {
+        for _ in 0..150 {
+            lane.events(Class::DnsActivity, &[0, 1, 2, 3], 200).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), writing).await.expect("the stream waits for the hot store");
+    world.until_archived(150 * 4 * 200).await;
+    service.drain().await;
+    let info = world.bus.info(Stream::Evt).await.unwrap();
+    assert!(info.first > 1 && info.last * 200 * 16 > 2 * MAX_BYTES, "{info:?}");
+    let gaps = world.bus.bucket("gaps").await.unwrap().list("").await.unwrap();
+    let gaps: Vec<_> = gaps.into_iter().map(|entry| entry.key).collect();
+    assert_eq!(gaps, ["EVT.hot.0", "EVT.hot.1", "EVT.hot.2", "EVT.hot.3"]);
     assert_eq!(world.ids(Class::DnsActivity).await, lane.sorted());
 }
 

@@ -1,12 +1,14 @@
 //! What the collector is told: section `collector` of `atalaya.yaml`, and the files in `sources/`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use atalaya_chassis::door;
-use atalaya_model::{Principals, SHARED, SourceName, Tenant, TenantFile, parse_span};
+use atalaya_model::{Principals, Quotas, SHARED, SourceName, Tenant, TenantFile, parse_span};
 use serde::Deserialize;
 
 use crate::sources;
@@ -17,6 +19,9 @@ const MAX_LINGER_MS: u64 = 1_000;
 
 /// The smallest spool: room for what all lanes may hold at once, bytes.
 const MIN_SPOOL_BYTES: u64 = 64 << 20;
+
+/// The longest that a batch may be held, milliseconds: senders and what lies between give up sooner or later.
+const MAX_QUOTA_HOLD_MS: u64 = 600_000;
 
 /// Section `collector` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,9 +41,20 @@ pub struct Config {
     pub listen: String,
     /// Certificate and key of the ingest door.
     pub tls: Option<door::Tls>,
+    /// How much a tenant may push here whose file does not say otherwise; no limit if not given.
+    pub quotas: Quotas,
+    /// How long a batch beyond its tenant's quota is held, with the stream behind it, before it is refused,
+    /// milliseconds.
+    pub quota_hold_ms: u64,
+    /// What the tenants' files say of their quotas.
+    #[serde(skip)]
+    pub tenant_quotas: BTreeMap<Tenant, Quotas>,
     /// URL of the bus; set from the section of that name.
     #[serde(skip)]
     pub bus: String,
+    /// How NATS is reached; set from the section `nats`.
+    #[serde(skip)]
+    pub nats: NatsOptions,
     /// The files in `sources/`.
     #[serde(skip)]
     pub sources: Vec<SourceFile>,
@@ -57,7 +73,11 @@ impl Default for Config {
             spool_max_bytes: 4 << 30,
             listen: "127.0.0.1:7410".to_owned(),
             tls: None,
+            quotas: Quotas::default(),
+            quota_hold_ms: 30_000,
+            tenant_quotas: BTreeMap::new(),
             bus: String::new(),
+            nats: NatsOptions::default(),
             sources: Vec::new(),
             principals: Arc::default(),
         }
@@ -134,6 +154,7 @@ impl Config {
     pub fn read(directory: &Directory) -> anyhow::Result<Self> {
         let mut config: Self = directory.section("collector")?;
         config.bus = directory.section("bus")?;
+        config.nats = directory.section("nats")?;
         for file in directory.sources() {
             let mut source: SourceFile = file.parse()?;
             if source.name.is_empty() {
@@ -146,6 +167,7 @@ impl Config {
         for file in directory.tenants() {
             let tenant: Tenant = file.stem().parse().with_context(|| file.path.display().to_string())?;
             let parsed: TenantFile = file.parse()?;
+            config.tenant_quotas.insert(tenant.clone(), parsed.quotas);
             tokens.extend(parsed.tokens.into_iter().map(|token| (tenant.clone(), token)));
         }
         config.principals = Arc::new(Principals::from_tokens(tokens.iter().map(|(tenant, token)| (tenant, token)))?);
@@ -179,6 +201,11 @@ impl Config {
             self.spool_max_bytes >= MIN_SPOOL_BYTES,
             "collector.spool_max_bytes: {} is less than {MIN_SPOOL_BYTES}",
             self.spool_max_bytes
+        );
+        ensure!(
+            (1..=MAX_QUOTA_HOLD_MS).contains(&self.quota_hold_ms),
+            "collector.quota_hold_ms: {} is not 1 to {MAX_QUOTA_HOLD_MS}",
+            self.quota_hold_ms
         );
         for (at, source) in self.sources.iter().enumerate() {
             source.validate().map_err(|error| anyhow::anyhow!("source '{}': {error}", source.name))?;
@@ -234,15 +261,24 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        write("atalaya.yaml", "bus: file:bus\ncollector: {lanes: 2}\n");
+        let section = "collector: {lanes: 2, quotas: {bytes: {per_s: 1000}}, quota_hold_ms: 500}\n";
+        write("atalaya.yaml", &format!("bus: file:bus\n{section}"));
         write("sources/edge.yaml", "kind: zeek\npath: /logs/*.log\ntail: true\n");
         let hash = atalaya_model::sha256_hex("s3cret");
-        write("tenants/acme.yaml", &format!("tokens: [{{name: sensor, sha256: {hash}, roles: [ingest]}}]\n"));
+        let tokens = format!("tokens: [{{name: sensor, sha256: {hash}, roles: [ingest]}}]\n");
+        write("tenants/acme.yaml", &format!("quotas: {{records: {{per_s: 7, burst: 9}}}}\n{tokens}"));
         let read = || Config::read(&Directory::load(Some(directory.path())).unwrap());
         let config = read().unwrap();
         assert_eq!((config.lanes, config.bus.as_str(), config.sources[0].name.as_str()), (2, "file:bus", "edge"));
         assert_eq!(config.sources[0].tenant, "shared");
         assert!(config.principals.authenticate(Some("Bearer s3cret")).is_some());
+        let acme = config.tenant_quotas["acme"].or(config.quotas);
+        let rates = [acme.records, acme.bytes].map(|rate| rate.map(|rate| (rate.per_s.get(), rate.burst().get())));
+        assert_eq!((rates, config.quota_hold_ms), ([Some((7, 9)), Some((1_000, 1_000))], 500));
+        write("tenants/globex.yaml", "quotas: {records: {per_s: 0}}\n");
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("globex.yaml"), "{error}");
+        std::fs::remove_file(directory.path().join("tenants/globex.yaml")).unwrap();
         write("sources/edge.yml", "kind: zeek\npath: /logs\n");
         assert!(read().unwrap_err().to_string().contains("same name"));
         write("sources/edge.yml", "kind: zeek\npaht: /logs\n");

@@ -8,7 +8,7 @@
 //! taken in again, grown or recompressed gives only what is new, a batch pushed again gives nothing, and what was known
 //! is counted. A crash at any point loses nothing that was answered and takes nothing in twice. A full RAW fills the
 //! spool, a full spool holds the sources back; nothing is dropped but records longer than [`cut::MAX_RECORD_BYTES`],
-//! which are counted and named.
+//! which are counted and named. A tenant that pushes more than its quota is slowed, then refused, and nobody else is.
 //!
 //! Limits: [`cut::CUT_BYTES`] and 1,000 records a message, [`sources::push::MAX_BATCH_RECORDS`] a batch,
 //! [`sources::files::MAX_FILES`] a source, `spool_max_bytes` the spool. A file that is rewritten in place to the same or a
@@ -18,6 +18,7 @@ pub mod admission;
 pub mod config;
 pub mod cut;
 pub mod intake;
+pub mod quota;
 pub mod sources;
 pub mod spool;
 
@@ -51,6 +52,7 @@ use crate::publish::Publisher;
 use crate::sources::files;
 use crate::sources::producers::Producers;
 use crate::sources::push::Door;
+use crate::sources::quotas::Turnstiles;
 use crate::spool::Spool;
 use crate::trim::{LaneProgress, Progress};
 
@@ -94,7 +96,9 @@ impl atalaya_chassis::Service for Service {
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
         let listener = TcpListener::bind(&config.listen).await;
         Ok(Deps {
-            bus: atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?,
+            bus: atalaya_bus::open_with(&config.bus, &config.nats)
+                .await
+                .with_context(|| format!("bus {}", config.bus))?,
             spool: Arc::new(open_spool(&config.spool, config.spool_max_bytes)?),
             principals: Arc::clone(&config.principals),
             listener: listener.with_context(|| format!("collector.listen: {}", config.listen))?,
@@ -139,10 +143,11 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
     let (mut presence, mut sources, mut server) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     presence.spawn(presence::hold(leases, config.id.clone()));
     intake.recover().await?;
+    let turnstiles = Arc::new(Turnstiles::new(&config));
     for file in config.sources {
         sources.spawn(source(file, intake.clone(), shutdown.clone()));
     }
-    let door = Door { intake, producers: Arc::new(producers), shutdown: shutdown.clone() };
+    let door = Door { intake, producers: Arc::new(producers), turnstiles, shutdown: shutdown.clone() };
     server.spawn(server::serve(listener, tls, door, principals, shutdown.clone()));
     tokio::select! {
         // First: what ends because of the drain did not end by itself.

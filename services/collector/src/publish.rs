@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_bus::{Bus, FencedWriter, Message, OutputLane, Part, Position, Reader, Stream, WriteError};
+use atalaya_bus::repair::{Recall, Remembered, recall};
+use atalaya_bus::{Bus, FencedWriter, Message, OutputLane, Part, Position, Reader, Stop, Stream, WriteError};
 use atalaya_model::{LaneId, Origin};
 use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::spool::{Spool, SpoolError, origin_of, place};
+use crate::spool::{Spool, SpoolError, missing, origin_of, place};
 use crate::telemetry;
 use crate::trim::Progress;
 
@@ -60,7 +61,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Publishes until the spool is closed and empty. A bus that does not answer is tried for ever, the spool filling
-    /// meanwhile.
+    /// meanwhile; so is a RAW that is not the log the spool remembers, until it is repaired.
     ///
     /// # Errors
     /// If another collector writes this lane, or the spool fails.
@@ -78,6 +79,18 @@ impl Publisher {
                 },
                 Err(error) => error.into(),
             };
+            let fenced = matches!(error.downcast_ref(), Some(WriteError::Fenced { .. }));
+            // A log that went back refuses the writer as another collector would.
+            let error = if fenced { self.recall().await.err().unwrap_or(error) } else { error };
+            if matches!(error.downcast_ref(), Some(WriteError::Bus(bus)) if Stop::of(bus) == Stop::Damaged) {
+                telemetry::raw_damaged(&self.lane, &error);
+                let pause = tokio::time::sleep(Stop::Damaged.pause());
+                // A drain does not wait for somebody to repair it.
+                if self.last_words.run_until_cancelled(pause).await.is_none() {
+                    return Ok(());
+                }
+                continue;
+            }
             match error.downcast_ref::<WriteError>() {
                 Some(WriteError::Bus(_)) => telemetry::publish_failed(&self.lane, &error),
                 Some(WriteError::Fenced { .. }) => {
@@ -90,16 +103,37 @@ impl Publisher {
     }
 
     async fn publish(&self, mut writer: FencedWriter) -> anyhow::Result<()> {
+        self.recall().await?;
+        let incarnation = self.bus.info(Stream::Raw).await.map_err(WriteError::Bus)?.incarnation;
         let newest = written(&writer);
         let mut reader = self.reader(newest.as_ref()).await?;
+        let mut before = newest.clone();
         while let Some(message) = self.next(reader.as_mut()).await? {
             let origin =
                 origin_of(&message).with_context(|| format!("spool entry {} has no origin", message.sequence))?;
-            if newest.as_ref().is_none_or(|newest| place(&origin) > place(newest)) {
-                write(&mut writer, &origin, &message).await?;
-                telemetry::published(&self.lane, message.headers.rows);
+            if newest.as_ref().is_some_and(|newest| place(&origin) <= place(newest)) {
+                self.progress.published(self.index, message.sequence);
+                continue;
             }
-            self.progress.published(self.index, message.sequence);
+            if let Some(before) = before.take() {
+                telemetry::raw_lost(&self.lane, missing(&before, &origin));
+            }
+            write(&mut writer, &origin, &message).await?;
+            telemetry::published(&self.lane, message.headers.rows);
+            let position = Position { incarnation, sequence: writer.last(), id: message.headers.id.clone() };
+            self.progress.published_at(self.index, message.sequence, position);
+        }
+        Ok(())
+    }
+
+    /// Checks that RAW still has what the spool let go. One that was repaired since is begun with anew: what the spool
+    /// holds is written again.
+    async fn recall(&self) -> anyhow::Result<()> {
+        let Some(remembered) = self.spool.remembered(&self.lane).await? else { return Ok(()) };
+        let recalled = recall(self.bus.as_ref(), Stream::Raw, &remembered).await.map_err(WriteError::Bus)?;
+        if recalled == Recall::Repaired {
+            telemetry::raw_repaired(&self.lane, remembered.position.sequence);
+            self.spool.remember(&self.lane, &Remembered::default()).await?;
         }
         Ok(())
     }

@@ -24,9 +24,10 @@ const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// Streams of one connection at the same time.
 const MAX_STREAMS: u32 = 256;
 
-/// Bytes that a sender may have under way, per stream and per connection.
+/// Bytes that a sender may have under way, per stream and per connection. A connection has room for all its streams:
+/// one that is held back, for a tenant beyond its quota, leaves the others theirs.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = MAX_STREAMS * STREAM_WINDOW_BYTES;
 
 /// How often a silent sender is asked whether it is there, and how long it may take to say so.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);

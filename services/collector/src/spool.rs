@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use atalaya_bus::journal::Journal;
+use atalaya_bus::repair::Remembered;
 use atalaya_bus::{Bucket, BucketError, Bus, BusError, Message, OutputLane, Stream};
 use atalaya_model::{LaneId, Origin};
 use bytes::Bytes;
@@ -20,8 +21,9 @@ pub(crate) const PRODUCERS: &str = "producers";
 /// Bucket: files as they stood when they had been read to their end.
 pub(crate) const FILES: &str = "files";
 
-/// Bucket: what the spool says of itself.
+/// Bucket: what the spool says of itself, and under `raw.<lane>` where RAW had each lane when the spool let it go.
 const SPOOL: &str = "spool";
+const IN_RAW: &str = "raw.";
 
 /// Lanes of a collector at most.
 pub const MAX_LANES: usize = 64;
@@ -133,6 +135,22 @@ impl Spool {
         &self.journal
     }
 
+    /// Remembers where the newest entry of a lane that the spool may let go stands in RAW.
+    pub(crate) async fn remember(&self, lane: &LaneId, remembered: &Remembered) -> Result<(), SpoolError> {
+        let bucket = self.journal.bucket(SPOOL).await?;
+        let key = format!("{IN_RAW}{lane}");
+        let revision = bucket.get(&key).await?.map_or(0, |entry| entry.revision);
+        let value = serde_json::to_vec(remembered).map_err(|error| BusError::Io(error.to_string()))?;
+        bucket.put(&key, value.into(), revision, None).await?;
+        Ok(())
+    }
+
+    /// What is remembered of a lane in RAW.
+    pub(crate) async fn remembered(&self, lane: &LaneId) -> Result<Option<Remembered>, SpoolError> {
+        let found = in_raw(&self.journal).await?;
+        Ok(found.into_iter().find(|(of, _)| of == lane).map(|(_, remembered)| remembered))
+    }
+
     /// What is remembered under a key. An empty entry is one that was taken away.
     pub(crate) async fn note(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, SpoolError> {
         let entry = self.journal.bucket(bucket).await?.get(key).await?;
@@ -153,6 +171,62 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// What a spool remembers of its lanes in RAW.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn in_raw(journal: &Journal) -> Result<Vec<(LaneId, Remembered)>, SpoolError> {
+    let mut found = Vec::new();
+    for entry in journal.bucket(SPOOL).await?.list(IN_RAW).await? {
+        let remembered = serde_json::from_slice(&entry.value).map_err(|error| BusError::Io(error.to_string()))?;
+        let lane = entry.key[IN_RAW.len()..].parse().map_err(BusError::Io)?;
+        found.push((lane, remembered));
+    }
+    Ok(found)
+}
+
+/// What a spool holds of a lane that RAW lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Messages that the spool holds.
+    pub messages: u64,
+    /// Their records.
+    pub records: u64,
+    /// Messages between the newest one in RAW and the first of these: they are in neither. Not known where RAW has
+    /// nothing of the lane.
+    pub lost: u64,
+}
+
+/// Compares a lane of a spool with the newest message of it in RAW.
+///
+/// # Errors
+/// If the spool cannot be read.
+pub async fn unwritten(journal: &Journal, lane: &LaneId, newest: Option<&Message>) -> Result<Unwritten, SpoolError> {
+    let newest = newest.and_then(|message| message.headers.covers.as_ref()).and_then(|at| Origin::parse(&at.id));
+    let first = journal.info(Stream::Raw).await?.first;
+    let filter = OutputLane::raw(lane).filter().clone();
+    let mut reader = journal.read(Stream::Raw, &filter, first.saturating_sub(1)).await?;
+    let mut found = Unwritten::default();
+    while let Some(message) = reader.try_next().await? {
+        let Some(origin) = origin_of(&message) else { continue };
+        if newest.as_ref().is_some_and(|newest| place(&origin) <= place(newest)) {
+            continue;
+        }
+        if found.messages == 0 {
+            found.lost = newest.as_ref().map_or(0, |newest| missing(newest, &origin));
+        }
+        found.messages += 1;
+        found.records += u64::from(message.headers.rows);
+    }
+    Ok(found)
+}
+
+/// Messages of a lane between two; 0 if the second is of a new epoch.
+pub(crate) fn missing(before: &Origin, after: &Origin) -> u64 {
+    let same = before.epoch_ms == after.epoch_ms;
+    if same { after.offset.saturating_sub(before.offset + 1) } else { 0 }
 }
 
 /// Where a lane of a spool ends.

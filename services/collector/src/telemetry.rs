@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::time::Duration;
 
-use atalaya_model::{LaneId, SourceName};
-use metrics::counter;
+use atalaya_model::{LaneId, SourceName, Tenant};
+use metrics::{counter, histogram};
 
 /// A message is on the spool's disk.
 pub(crate) fn spooled(lane: &LaneId, rows: u32) {
@@ -28,6 +29,26 @@ pub(crate) fn spool_full(lane: &LaneId) {
 pub(crate) fn publish_failed(lane: &LaneId, error: &anyhow::Error) {
     counter!("atalaya_collector_publish_failures_total").increment(1);
     tracing::warn!(%lane, "raw does not take the lane, trying again: {error:#}");
+}
+
+/// RAW is not the log that the spool remembers: the lane stands until somebody repairs the bus.
+pub(crate) fn raw_damaged(lane: &LaneId, error: &anyhow::Error) {
+    counter!("atalaya_collector_raw_damaged_total").increment(1);
+    tracing::error!(%lane, "the lane stands, and the spool fills, until the bus is repaired: {error:#}");
+}
+
+/// RAW was repaired: the lane goes on behind what is lost.
+pub(crate) fn raw_repaired(lane: &LaneId, was_at: u64) {
+    counter!("atalaya_collector_raw_repaired_total").increment(1);
+    tracing::warn!(%lane, was_at, "raw was repaired: what the spool holds is written again");
+}
+
+/// Messages that RAW lost after the spool had let them go.
+pub(crate) fn raw_lost(lane: &LaneId, messages: u64) {
+    if messages > 0 {
+        counter!("atalaya_collector_raw_lost_messages_total").increment(messages);
+        tracing::error!(%lane, messages, "lost in raw, and the spool no longer has them");
+    }
 }
 
 /// Inputs that an earlier run left open are closed.
@@ -61,6 +82,22 @@ pub(crate) fn source_ended(source: &str, outcome: &anyhow::Result<()>) {
 pub(crate) fn producer_taken_over(tenant: &str, producer: &str, from: &str) {
     counter!("atalaya_collector_producers_taken_over_total").increment(1);
     tracing::warn!(tenant, producer, from, "producer taken over: a batch the other collector had may enter twice");
+}
+
+/// A batch was held because its tenant pushes more than its quota; the first of a stream is worth telling.
+pub(crate) fn quota_held(tenant: &Tenant, producer: &str, held: Duration, first: bool) {
+    histogram!("atalaya_collector_quota_held_seconds").record(held.as_secs_f64());
+    if first {
+        tracing::info!(%tenant, producer, ?held, "beyond the tenant's quota: the stream is slowed");
+    } else {
+        tracing::trace!(%tenant, producer, ?held, "slowed");
+    }
+}
+
+/// A batch was held for as long as it may be, and refused.
+pub(crate) fn quota_refused(tenant: &Tenant, producer: &str, reason: &str) {
+    counter!("atalaya_collector_quota_refusals_total").increment(1);
+    tracing::warn!(%tenant, producer, "a batch is refused: {reason}");
 }
 
 /// A producer's stream ended.

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use atalaya_bus::{Bus, Filter, OutputLane, Sequence, Stream};
+use atalaya_bus::repair::Remembered;
+use atalaya_bus::{Bus, Filter, OutputLane, Position, Sequence, Stream};
 use atalaya_model::LaneId;
 use tokio::sync::Notify;
 
@@ -26,12 +27,15 @@ pub(crate) struct LaneProgress {
 /// Where all lanes stand.
 pub(crate) struct Progress {
     lanes: Mutex<Vec<LaneProgress>>,
+    /// Where each lane's newest entry in RAW stands there, if that is not remembered yet.
+    in_raw: Mutex<Vec<Option<Position>>>,
     moved: Notify,
 }
 
 impl Progress {
     pub(crate) fn new(lanes: Vec<LaneProgress>) -> Self {
-        Self { lanes: Mutex::new(lanes), moved: Notify::new() }
+        let in_raw = Mutex::new(vec![None; lanes.len()]);
+        Self { lanes: Mutex::new(lanes), in_raw, moved: Notify::new() }
     }
 
     fn lane<T>(&self, index: usize, change: impl FnOnce(&mut LaneProgress) -> T) -> Option<T> {
@@ -54,6 +58,19 @@ impl Progress {
         self.moved.notify_one();
     }
 
+    /// RAW has everything up to here, and the newest of it there.
+    pub(crate) fn published_at(&self, index: usize, sequence: Sequence, position: Position) {
+        if let Some(in_raw) = self.in_raw.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            *in_raw = Some(position);
+        }
+        self.published(index, sequence);
+    }
+
+    /// What is to be remembered before anything is let go.
+    fn take_in_raw(&self) -> Vec<Option<Position>> {
+        self.in_raw.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().map(Option::take).collect()
+    }
+
     /// Up to where RAW is known to have a lane.
     pub(crate) fn published_of(&self, index: usize) -> Sequence {
         self.lane(index, |lane| lane.published).unwrap_or_default()
@@ -68,7 +85,8 @@ impl Progress {
     }
 }
 
-/// Trims the spool as RAW fills, for ever.
+/// Trims the spool as RAW fills, for ever. Where RAW has what is let go is remembered first: a RAW that lost it is
+/// noticed so.
 ///
 /// # Errors
 /// If the spool fails.
@@ -79,6 +97,11 @@ pub(crate) async fn run(spool: Spool, lanes: Vec<LaneId>, progress: &Progress) -
         progress.moved.notified().await;
         let before = progress.first_needed();
         if before > trimmed {
+            for (lane, position) in lanes.iter().zip(progress.take_in_raw()) {
+                if let Some(position) = position {
+                    spool.remember(lane, &Remembered::now(position)).await?;
+                }
+            }
             spool.journal().trim(Stream::Raw, before, &fences).await?;
             trimmed = before;
         }

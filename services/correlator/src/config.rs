@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use atalaya_archive::S3Options;
+use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use serde::Deserialize;
 
@@ -21,6 +22,9 @@ pub struct Config {
     /// URL of the bus; set from the section of that name.
     #[serde(skip)]
     pub bus: String,
+    /// How NATS is reached; set from the section `nats`.
+    #[serde(skip)]
+    pub nats: NatsOptions,
     /// URL of the state store; set from the section of that name.
     #[serde(skip)]
     pub state: String,
@@ -46,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bus: String::new(),
+            nats: NatsOptions::default(),
             state: String::new(),
             s3: S3Options::default(),
             rules: Vec::new(),
@@ -53,7 +58,7 @@ impl Default for Config {
             groups_per_rule: 100_000,
             idle_ms: 300_000,
             snapshot_ms: 15_000,
-            lease_ms: 5_000,
+            lease_ms: 3_000,
         }
     }
 }
@@ -66,6 +71,7 @@ impl Config {
     pub fn read(directory: &Directory) -> anyhow::Result<Self> {
         let mut config: Self = directory.section("correlator")?;
         config.bus = directory.section("bus")?;
+        config.nats = directory.section("nats")?;
         config.state = directory.section("state")?;
         config.s3 = directory.section("s3")?;
         let files = directory.rules().iter();

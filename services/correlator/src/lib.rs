@@ -27,7 +27,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use atalaya_bus::{Bus, Floors, Stream, holder_name, is_unanswered, patiently};
+use atalaya_bus::{Bus, Floors, Group, Stream, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 use object_store::ObjectStore;
@@ -37,7 +37,7 @@ pub use check::{RuleReport, check};
 pub use config::Config;
 pub use output::MAX_ALERTS_PER_MESSAGE;
 pub use pack::{built_in_rules, read_rules};
-pub use snapshots::{open_state, open_state_with};
+pub use snapshots::{KeptSnapshot, StateStore, forget_snapshots, kept_snapshots, open_state, open_state_with};
 
 /// What the correlator talks to.
 pub struct Deps {
@@ -61,7 +61,8 @@ impl atalaya_chassis::Service for Service {
     }
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
-        let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
+        let bus =
+            atalaya_bus::open_with(&config.bus, &config.nats).await.with_context(|| format!("bus {}", config.bus))?;
         Ok(Deps { bus, state: open_state_with(&config.state, &config.s3)? })
     }
 
@@ -107,9 +108,7 @@ async fn start(config: &Config, deps: &Deps, rules: &rules::Rules, shutdown: &Sh
     snapshots.keep_rules(rules).await.context("state store")?;
     let shared = Arc::new(worker::Shared {
         floors: Floors::open(bus.as_ref()).await?,
-        leases: bus.bucket("leases").await?,
-        holder: holder_name("correlator"),
-        lease: config.lease(),
+        group: Group::join(bus.bucket("leases").await?, "correlator", config.lease(), partitions.into()),
         snapshot_every: config.snapshot_every(),
         limits: config.limits(),
         bus: Arc::clone(bus),

@@ -25,6 +25,9 @@ const MAX_IMAGE_BYTES: usize = 1 << 30;
 /// The version this code writes; the first one had no hash.
 const VERSION: u16 = 2;
 
+/// A state store.
+pub type StateStore = dyn ObjectStore;
+
 /// Opens the state store a URL names: `file:DIR` or `s3://BUCKET/PREFIX`. What it has taken is on disk.
 ///
 /// # Errors
@@ -197,6 +200,53 @@ impl Snapshots {
         places.sort_unstable();
         Ok(places)
     }
+}
+
+/// A snapshot that is kept, for whoever repairs the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSnapshot {
+    /// The partition of EVT.
+    pub partition: u16,
+    /// EVT's incarnation.
+    pub incarnation: u64,
+    /// The last message in it.
+    pub sequence: u64,
+    /// Where it stands in the state store.
+    pub path: String,
+}
+
+impl KeptSnapshot {
+    fn of(path: &Path) -> Option<Self> {
+        let parts: Vec<String> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+        let [.., partition, incarnation, _] = parts.as_slice() else { return None };
+        let (partition, incarnation) = (partition.parse().ok()?, incarnation.parse().ok()?);
+        let sequence = Place::of(path.clone())?.sequence;
+        Some(Self { partition, incarnation, sequence, path: path.to_string() })
+    }
+}
+
+/// Every snapshot that is kept.
+///
+/// # Errors
+/// If the state store does not answer.
+pub async fn kept_snapshots(state: &Arc<dyn ObjectStore>) -> anyhow::Result<Vec<KeptSnapshot>> {
+    let found: Vec<_> = state.list(Some(&Path::from("snapshots"))).try_collect().await?;
+    Ok(found.iter().filter_map(|meta| KeptSnapshot::of(&meta.location)).collect())
+}
+
+/// Removes snapshots: of messages that a log which went back no longer has. Left in place they would be taken for the
+/// newest ones.
+///
+/// # Errors
+/// If the state store does not answer.
+pub async fn forget_snapshots(state: &Arc<dyn ObjectStore>, snapshots: &[KeptSnapshot]) -> anyhow::Result<()> {
+    for snapshot in snapshots {
+        match state.delete(&Path::from(snapshot.path.as_str())).await {
+            Ok(()) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error).with_context(|| snapshot.path.clone()),
+        }
+    }
+    Ok(())
 }
 
 fn rules_path(hash: &str) -> Path {

@@ -20,7 +20,7 @@ pub(crate) fn partition_taken(partition: u16, snapshot: &Position, written: u64)
 
 pub(crate) fn partition_stopped(partition: u16, stop: Stop, error: &anyhow::Error) {
     match stop {
-        Stop::Lost | Stop::Failed => {
+        Stop::Lost | Stop::Left | Stop::Failed => {
             tracing::warn!(partition, "partition stopped, to be taken again: {error:#}");
             metrics::counter!("correlator_partition_failures").increment(1);
         }

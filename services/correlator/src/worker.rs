@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use atalaya_bus::{
-    Bucket, Bus, BusError, ChainCheck, Claim, Damage, FencedWriter, Filter, Floor, FloorEntry, Floors, Kind, Lease,
+    Bus, BusError, ChainCheck, Claim, Damage, FencedWriter, Filter, Floor, FloorEntry, Floors, Group, Kind, Lease,
     Message, OutputLane, Position, Stream, StreamInfo, Subject, verify_position, work_leased,
 };
 use atalaya_chassis::Shutdown;
@@ -13,6 +13,7 @@ use atalaya_model::{Alert, Books};
 use atalaya_proto::raw_v1::RawHeader;
 use atalaya_schema::batch_of;
 use prost::Message as _;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::detect::{Arrival, Detector, Limits, Output};
@@ -31,24 +32,17 @@ const MARK_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct Shared {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) floors: Floors,
-    pub(crate) leases: Arc<dyn Bucket>,
+    pub(crate) group: Arc<Group>,
     pub(crate) snapshots: Snapshots,
     pub(crate) rules: Rules,
     pub(crate) limits: Limits,
-    pub(crate) holder: String,
-    pub(crate) lease: Duration,
     pub(crate) snapshot_every: Duration,
     pub(crate) shutdown: Shutdown,
 }
 
 /// Takes a partition whenever it is free, and correlates it, until the drain is asked for.
 pub(crate) async fn serve(shared: Arc<Shared>, partition: u16) {
-    let claim = Claim {
-        leases: Arc::clone(&shared.leases),
-        name: format!("evt.{partition}.{READER}"),
-        holder: shared.holder.clone(),
-        ttl: shared.lease,
-    };
+    let claim = Claim { group: Arc::clone(&shared.group), name: format!("evt.{partition}.{READER}") };
     let work = |lease: Lease| lease.hold(correlate(&shared, partition));
     let tell = |stop, error: &anyhow::Error| telemetry::partition_stopped(partition, stop, error);
     work_leased(&claim, shared.shutdown.requested(), work, tell).await;
@@ -65,11 +59,14 @@ async fn correlate(shared: &Shared, partition: u16) -> anyhow::Result<()> {
             biased;
             () = shared.shutdown.requested() => {
                 work.writer.flush().await?;
-                return work.snapshot().await;
+                work.settle().await?;
+                work.snapshot().await?;
+                return work.settle().await;
             }
+            Some(kept) = work.keeping.join_next() => work.landed(kept?).await?,
             _ = mark.tick() => {
                 work.writer.flush().await?;
-                if work.snapshotted_at.elapsed() >= shared.snapshot_every {
+                if work.snapshot_at <= Instant::now() && work.keeping.is_empty() {
                     work.snapshot().await?;
                 }
             }
@@ -96,7 +93,10 @@ struct Work<'s> {
     floor: FloorEntry,
     /// Position of the newest snapshot that is known to be good.
     kept: Option<Position>,
-    snapshotted_at: Instant,
+    /// The next one, on its way to the state store; messages do not wait for it.
+    keeping: JoinSet<anyhow::Result<Position>>,
+    /// When the one after that is due.
+    snapshot_at: Instant,
 }
 
 impl<'s> Work<'s> {
@@ -126,16 +126,18 @@ impl<'s> Work<'s> {
             detector: Some(detector),
             rules,
             closing,
-            chain: ChainCheck::new(position.sequence),
+            chain: ChainCheck::open(bus, Stream::Evt, position.sequence).await?,
             position,
             writer,
             floor,
             kept,
-            snapshotted_at: Instant::now(),
+            keeping: JoinSet::new(),
+            snapshot_at: Instant::now() + shared.snapshot_every.mul_f64(share(partition)),
         };
         if work.kept.is_none() {
             // What the first message is judged by must be known to whoever comes after.
             work.keep(&work.rules.clone()).await?;
+            work.settle().await?;
         }
         work.catch_up(written).await?;
         work.switch_if_due().await?;
@@ -168,7 +170,9 @@ impl<'s> Work<'s> {
             return Ok(());
         }
         self.writer.flush().await?;
+        self.settle().await?;
         self.keep(&rules).await?;
+        self.settle().await?;
         let compiled = Arc::clone(&rules.compiled);
         self.closing = self.compute(|detector| detector.switch(compiled)).await?;
         telemetry::rules_switched(self.partition, &self.position, rules.hash());
@@ -215,7 +219,7 @@ impl<'s> Work<'s> {
 
     /// Keeps the detector as it is now, unless there are incidents to be closed first.
     async fn snapshot(&mut self) -> anyhow::Result<()> {
-        self.snapshotted_at = Instant::now();
+        self.snapshot_at = Instant::now() + self.shared.snapshot_every;
         if !self.closing.is_empty() {
             return Ok(());
         }
@@ -226,17 +230,35 @@ impl<'s> Work<'s> {
         self.keep(&self.rules.clone()).await
     }
 
-    /// Writes a snapshot that names the rules from the next message on. The floor follows to the one before.
+    /// Sends a snapshot on its way that names the rules from the next message on.
     async fn keep(&mut self, next_rules: &Rules) -> anyhow::Result<()> {
         let begun = Instant::now();
         let image = self.compute(|detector| detector.image()).await??;
         let (position, bytes) = (self.position.clone(), image.len());
         let (rules, next_rules) = (self.rules.hash().to_owned(), next_rules.hash().to_owned());
         let snapshot = Snapshot { position: position.clone(), rules, next_rules, image };
-        self.shared.snapshots.put(self.partition, snapshot).await.context("state store")?;
-        telemetry::snapshotted(self.partition, &position, bytes, begun.elapsed());
-        match self.kept.replace(position) {
-            Some(before) if before != self.position => self.raise_floor(before).await,
+        let (snapshots, partition) = (self.shared.snapshots.clone(), self.partition);
+        self.keeping.spawn(async move {
+            snapshots.put(partition, snapshot).await.context("state store")?;
+            telemetry::snapshotted(partition, &position, bytes, begun.elapsed());
+            Ok(position)
+        });
+        Ok(())
+    }
+
+    /// Waits for the snapshot that is on its way.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        while let Some(kept) = self.keeping.join_next().await {
+            self.landed(kept?).await?;
+        }
+        Ok(())
+    }
+
+    /// A snapshot is in the state store: the floor follows to the one before.
+    async fn landed(&mut self, kept: anyhow::Result<Position>) -> anyhow::Result<()> {
+        let kept = kept?;
+        match self.kept.replace(kept.clone()) {
+            Some(before) if before != kept => self.raise_floor(before).await,
             _ => Ok(()),
         }
     }
@@ -247,6 +269,12 @@ impl<'s> Work<'s> {
         }
         Ok(())
     }
+}
+
+/// The part of an interval after which a partition's first snapshot is due: not all at the same time.
+fn share(partition: u16) -> f64 {
+    const SHARES: u16 = 16;
+    f64::from(partition % SHARES + 1) / f64::from(SHARES)
 }
 
 /// A detector that has seen nothing, before the oldest message that is there.

@@ -6,13 +6,21 @@
 //!
 //! Guarantees: a floor moves only after everything up to there is on disk in the store; what was filed and not covered
 //! by a floor is filed again, which changes nothing. Position and books move in one entry, so the books are exact across
-//! any crash. A slow store slows this service and nothing else. Where the trim passed the floor, the gap is told and
-//! reading goes on behind it.
+//! any crash. A slow store slows this service and nothing else.
 //!
-//! Limits: [`MAX_LOT_MESSAGES`] and [`MAX_LOT_BYTES`] of a partition in memory.
+//! Where the trim passed the floor of events, the gap is recorded (bucket `gaps`), reading goes on behind it, and the
+//! archive refills it meanwhile, once its own floor is past it: its rows of the gap are filed, what it counted and this
+//! floor does not is added to the floor's books, and the entry is removed. All of it may be done again.
+//!
+//! Limits: [`MAX_LOT_MESSAGES`] and [`MAX_LOT_BYTES`] of a partition in memory; of gaps, [`MAX_REFILL_LOTS`] lots of
+//! about [`MAX_REFILL_ROWS`] rows in all.
 
+mod archived;
+mod balance;
 mod config;
+mod data_file;
 mod lot;
+mod refill;
 mod scope;
 mod telemetry;
 mod worker;
@@ -21,13 +29,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
+use atalaya_archive::Archive;
 use atalaya_bus::Bus;
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 use atalaya_hot::Hot;
 
+pub use archived::MAX_REFILL_ROWS;
 pub use config::Config;
 pub use lot::{MAX_LOT_BYTES, MAX_LOT_MESSAGES};
+pub use worker::MAX_REFILL_LOTS;
 
 /// What the hot-store service talks to.
 pub struct Deps {
@@ -35,6 +46,8 @@ pub struct Deps {
     pub bus: Arc<dyn Bus>,
     /// The hot store.
     pub hot: Arc<dyn Hot>,
+    /// The archive, read only: what is missing comes from there.
+    pub archive: Archive,
 }
 
 /// The hot-store service.
@@ -51,9 +64,14 @@ impl atalaya_chassis::Service for Service {
     }
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
-        let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
-        let hot = atalaya_hot::open(&config.hot).await.with_context(|| format!("hot {}", config.hot))?;
-        Ok(Deps { bus, hot })
+        let bus =
+            atalaya_bus::open_with(&config.bus, &config.nats).await.with_context(|| format!("bus {}", config.bus))?;
+        let hot = atalaya_hot::open_with(&config.hot, &config.cassandra)
+            .await
+            .with_context(|| format!("hot {}", config.hot))?;
+        let archive = Archive::open_with(&config.archive, &config.s3);
+        let archive = archive.with_context(|| format!("archive {}", config.archive))?;
+        Ok(Deps { bus, hot, archive })
     }
 
     fn run(

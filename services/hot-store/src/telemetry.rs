@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_bus::BusError;
+use atalaya_bus::{BusError, Gap};
 use atalaya_model::Action;
 
 use crate::scope::Scope;
@@ -30,6 +30,25 @@ pub(crate) fn damaged(scope: Scope, error: &anyhow::Error) {
 pub(crate) fn gap(scope: Scope, gap: &BusError) {
     tracing::error!(%scope, "the trim was faster than the hot store; the archive has what is missing: {gap}");
     metrics::counter!("hot_store_gaps").increment(1);
+}
+
+pub(crate) fn refilled_rows(rows: u64) {
+    metrics::counter!("hot_store_refilled_rows").increment(rows);
+}
+
+pub(crate) fn refilled(scope: Scope, gap: Gap) {
+    tracing::info!(%scope, from = gap.from, to = gap.to, "refilled from the archive");
+    metrics::counter!("hot_store_refills").increment(1);
+}
+
+pub(crate) fn refill_failed(scope: Scope, error: &anyhow::Error) {
+    tracing::warn!(%scope, "refilling failed, to be tried again: {error:#}");
+    metrics::counter!("hot_store_refill_failures").increment(1);
+}
+
+pub(crate) fn uneven(scope: Scope, error: &anyhow::Error) {
+    tracing::error!(%scope, "a refilled gap cannot be counted until somebody looks at it: {error:#}");
+    metrics::counter!("hot_store_refills_uneven").increment(1);
 }
 
 pub(crate) fn filed(scope: Scope, rows: u64, expired: u64, took: Duration) {

@@ -3,29 +3,37 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use atalaya_archive::Archive;
 use atalaya_bus::{
-    Bucket, Bus, BusError, ChainCheck, Claim, Damage, Filter, Floor, FloorEntry, Floors, Lease, Message, Position,
-    Reader, Stop, Stream, holder_name, is_unanswered, patiently, verify_position, work_leased,
+    Bus, BusError, ChainCheck, Claim, Damage, Filter, Floor, FloorEntry, Floors, Gap, Group, Lease, Message, Position,
+    Reader, Stop, Stream, is_unanswered, patiently, verify_position, work_leased,
 };
 use atalaya_chassis::Shutdown;
 use atalaya_hot::{Hot, HotError};
 use atalaya_model::Books;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::lot::Lot;
+use crate::refill::{Holes, Refill};
 use crate::scope::{READER, Scope};
 use crate::{Config, Deps, telemetry};
 
 const LEASES_BUCKET: &str = "leases";
 
+/// Lots read from the archive and filed at a time, over all partitions: bounds their memory.
+pub const MAX_REFILL_LOTS: usize = 2;
+
 /// What all scopes share.
-struct Shared {
-    bus: Arc<dyn Bus>,
-    hot: Arc<dyn Hot>,
-    floors: Floors,
-    leases: Arc<dyn Bucket>,
-    holder: String,
+pub(crate) struct Shared {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) hot: Arc<dyn Hot>,
+    pub(crate) archive: Archive,
+    /// A turn for each lot that is refilled.
+    pub(crate) refills: Semaphore,
+    pub(crate) floors: Floors,
+    group: Arc<Group>,
     config: Config,
     shutdown: Shutdown,
 }
@@ -53,26 +61,23 @@ async fn start(config: &Config, deps: &Deps, shutdown: &Shutdown) -> anyhow::Res
     let bus = &deps.bus;
     let events = bus.info(Stream::Evt).await.context("stream EVT")?.partitions;
     let alerts = bus.info(Stream::Alert).await.context("stream ALERT")?.partitions;
+    let scopes: Vec<Scope> = Scope::all(events, alerts).collect();
     let shared = Arc::new(Shared {
         floors: Floors::open(bus.as_ref()).await?,
-        leases: bus.bucket(LEASES_BUCKET).await?,
-        holder: holder_name("hot-store"),
+        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "hot-store", config.lease(), scopes.len()),
         bus: Arc::clone(bus),
         hot: Arc::clone(&deps.hot),
+        archive: deps.archive.clone(),
+        refills: Semaphore::new(MAX_REFILL_LOTS),
         config: config.clone(),
         shutdown: shutdown.clone(),
     });
-    Ok(Scope::all(events, alerts).map(|scope| serve(Arc::clone(&shared), scope)).collect())
+    Ok(scopes.into_iter().map(|scope| serve(Arc::clone(&shared), scope)).collect())
 }
 
 /// Takes a scope whenever it is free, and files it, until the drain is asked for.
 async fn serve(shared: Arc<Shared>, scope: Scope) {
-    let claim = Claim {
-        leases: Arc::clone(&shared.leases),
-        name: scope.to_string(),
-        holder: shared.holder.clone(),
-        ttl: shared.config.lease(),
-    };
+    let claim = Claim { group: Arc::clone(&shared.group), name: scope.to_string() };
     let work = |lease: Lease| async {
         let ended = lease.hold(work(&shared, scope)).await;
         telemetry::left(scope);
@@ -80,7 +85,7 @@ async fn serve(shared: Arc<Shared>, scope: Scope) {
     };
     let tell = |stop, error: &anyhow::Error| match stop {
         Stop::Damaged => telemetry::damaged(scope, error),
-        Stop::Lost | Stop::Failed => telemetry::failed(scope, error),
+        Stop::Lost | Stop::Left | Stop::Failed => telemetry::failed(scope, error),
     };
     work_leased(&claim, shared.shutdown.requested(), work, tell).await;
 }
@@ -89,9 +94,11 @@ async fn serve(shared: Arc<Shared>, scope: Scope) {
 struct Work<'a> {
     shared: &'a Shared,
     scope: Scope,
-    filter: Filter,
+    filter: &'a Filter,
     incarnation: u64,
-    floor: FloorEntry,
+    floor: &'a Mutex<FloorEntry>,
+    /// Where gaps are recorded: of events, which the archive gives back.
+    holes: Option<&'a Holes>,
     reader: Box<dyn Reader>,
     chain: ChainCheck,
 }
@@ -102,11 +109,20 @@ async fn work(shared: &Shared, scope: Scope) -> anyhow::Result<()> {
     let after = floor.floor().map(|floor| floor.position.clone()).unwrap_or_default();
     telemetry::taken(scope, after.sequence);
     verify_position(bus, stream, &after).await?;
-    let filter = scope.filter().context("filter")?;
+    let filter = &scope.filter().context("filter")?;
     let incarnation = bus.info(stream).await?.incarnation;
-    let reader = bus.read(stream, &filter, after.sequence).await?;
-    let chain = ChainCheck::new(after.sequence);
-    Work { shared, scope, filter, incarnation, floor, reader, chain }.run().await
+    let reader = bus.read(stream, filter, after.sequence).await?;
+    let chain = ChainCheck::open(bus, stream, after.sequence).await?;
+    let floor = &Mutex::new(floor);
+    let mut work = Work { shared, scope, filter, incarnation, floor, holes: None, reader, chain };
+    let Scope::Events(partition) = scope else { return work.run().await };
+    let holes = &Holes::open(bus, partition).await.context("gaps")?;
+    work.holes = Some(holes);
+    let refill = Refill { shared, partition, incarnation, filter, floor, holes };
+    tokio::select! {
+        ended = work.run() => ended,
+        failed = refill.run() => match failed.context("refilling")? {},
+    }
 }
 
 impl Work<'_> {
@@ -114,8 +130,8 @@ impl Work<'_> {
         loop {
             let first = match self.shared.shutdown.unless_requested(self.reader.next()).await {
                 None => return Ok(()),
-                Some(Err(BusError::Gap { stream, expected, found })) => {
-                    self.pass_gap(stream, expected, found).await?;
+                Some(Err(gap @ BusError::Gap { .. })) => {
+                    self.pass_gap(&gap).await?;
                     continue;
                 }
                 Some(first) => first?,
@@ -126,12 +142,18 @@ impl Work<'_> {
         }
     }
 
-    /// Goes on behind what was trimmed.
-    async fn pass_gap(&mut self, stream: Stream, expected: u64, found: u64) -> anyhow::Result<()> {
-        telemetry::gap(self.scope, &BusError::Gap { stream, expected, found });
-        let after = found.saturating_sub(1);
-        self.reader = self.shared.bus.read(stream, &self.filter, after).await?;
-        self.chain = ChainCheck::new(after);
+    /// Goes on behind what was trimmed: once it is recorded, where it can be refilled.
+    async fn pass_gap(&mut self, gap: &BusError) -> anyhow::Result<()> {
+        let BusError::Gap { expected, found, .. } = *gap else { return Ok(()) };
+        telemetry::gap(self.scope, gap);
+        let sequence = found.saturating_sub(1);
+        if let Some(holes) = self.holes {
+            holes.add(Gap { from: expected, to: sequence }).await.context("gaps")?;
+            // Nothing may follow: the floor says all the same that nothing is left to read.
+            self.move_floor(sequence, String::new(), &Books::default()).await?;
+        }
+        self.reader = self.shared.bus.read(self.scope.stream(), self.filter, sequence).await?;
+        self.chain = ChainCheck::open(self.shared.bus.as_ref(), self.scope.stream(), sequence).await?;
         Ok(())
     }
 
@@ -157,15 +179,21 @@ impl Work<'_> {
 
     async fn file(&mut self, lot: Lot) -> anyhow::Result<()> {
         let Some(last) = lot.last() else { return Ok(()) };
-        let position = Position { incarnation: self.incarnation, sequence: last.sequence, id: last.headers.id.clone() };
+        let (sequence, id) = (last.sequence, last.headers.id.clone());
         let filed = match self.scope {
             Scope::Events(partition) => self.shared.file_events(lot, partition).await?,
             Scope::Alerts(_) => self.shared.file_alerts(&lot).await?,
             Scope::Actions => self.shared.file_actions(&lot).await?,
         };
-        let mut books = self.floor.floor().map(|floor| floor.books.clone()).unwrap_or_default();
-        books.merge(&filed);
-        self.floor.set(Floor { position, books }).await.context("floor")
+        self.move_floor(sequence, id, &filed).await
+    }
+
+    async fn move_floor(&mut self, sequence: u64, id: String, filed: &Books) -> anyhow::Result<()> {
+        let position = Position { incarnation: self.incarnation, sequence, id };
+        let mut floor = self.floor.lock().await;
+        let mut books = floor.floor().map(|floor| floor.books.clone()).unwrap_or_default();
+        books.merge(filed);
+        floor.set(Floor { position, books }).await.context("floor")
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use atalaya_model::TenantFile;
 use serde::Deserialize;
@@ -19,6 +20,9 @@ pub struct Config {
     /// URL of the bus; set from the section of that name.
     #[serde(skip)]
     pub bus: String,
+    /// How NATS is reached; set from the section `nats`.
+    #[serde(skip)]
+    pub nats: NatsOptions,
     /// What the tenants' files say they own.
     #[serde(skip)]
     pub assets: Vec<Assets>,
@@ -30,7 +34,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { bus: String::new(), assets: Vec::new(), max_lanes: 64, lease_ms: 5_000 }
+        Self { bus: String::new(), nats: NatsOptions::default(), assets: Vec::new(), max_lanes: 64, lease_ms: 3_000 }
     }
 }
 
@@ -42,6 +46,7 @@ impl Config {
     pub fn read(directory: &Directory) -> anyhow::Result<Self> {
         let mut config: Self = directory.section("normalizer")?;
         config.bus = directory.section("bus")?;
+        config.nats = directory.section("nats")?;
         for file in directory.tenants() {
             let tenant = file.stem().parse().with_context(|| file.path.display().to_string())?;
             let TenantFile { networks, domains, .. } = file.parse()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_bus::{Bucket, Bus, Lease, Stop, Stream, holder_name, is_unanswered, patiently};
+use atalaya_bus::{Bucket, Bus, Claim, Group, Lease, Stop, Stream, is_unanswered, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_model::LaneId;
 use tokio::task::{Id, JoinSet};
@@ -42,8 +42,7 @@ impl Shared {
 struct Lanes {
     shared: Arc<Shared>,
     lanes: Arc<dyn Bucket>,
-    leases: Arc<dyn Bucket>,
-    holder: String,
+    group: Arc<Group>,
     tasks: JoinSet<anyhow::Result<()>>,
     working: HashMap<Id, LaneId>,
     not_before: HashMap<LaneId, Instant>,
@@ -53,7 +52,8 @@ struct Lanes {
 pub(crate) async fn run(config: &Config, deps: Deps, shutdown: &Shutdown) -> anyhow::Result<()> {
     let mappings = Arc::new(Mappings::built_in()?);
     let (bus, enrichment) = (deps.bus, Arc::new(deps.enrichment));
-    let starting = patiently(|| start(&bus, &mappings, &enrichment), |error| is_unanswered(error.as_ref()));
+    let starting =
+        patiently(|| start(&bus, &mappings, &enrichment, config.lease()), |error| is_unanswered(error.as_ref()));
     let Some(lanes) = shutdown.unless_requested(starting).await else { return Ok(()) };
     let mut lanes = lanes?;
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -75,7 +75,12 @@ pub(crate) async fn run(config: &Config, deps: Deps, shutdown: &Shutdown) -> any
     Ok(())
 }
 
-async fn start(bus: &Arc<dyn Bus>, mappings: &Arc<Mappings>, enrichment: &Arc<Enrichment>) -> anyhow::Result<Lanes> {
+async fn start(
+    bus: &Arc<dyn Bus>,
+    mappings: &Arc<Mappings>,
+    enrichment: &Arc<Enrichment>,
+    lease: Duration,
+) -> anyhow::Result<Lanes> {
     Ok(Lanes {
         shared: Arc::new(Shared {
             bus: Arc::clone(bus),
@@ -85,8 +90,7 @@ async fn start(bus: &Arc<dyn Bus>, mappings: &Arc<Mappings>, enrichment: &Arc<En
             incarnation: bus.info(Stream::Raw).await.context("stream RAW")?.incarnation,
         }),
         lanes: bus.bucket(LANES_BUCKET).await?,
-        leases: bus.bucket(LEASES_BUCKET).await?,
-        holder: holder_name("normalizer"),
+        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "normalizer", lease, 0),
         tasks: JoinSet::new(),
         working: HashMap::new(),
         not_before: HashMap::new(),
@@ -96,16 +100,17 @@ async fn start(bus: &Arc<dyn Bus>, mappings: &Arc<Mappings>, enrichment: &Arc<En
 impl Lanes {
     /// Takes every lane that can be had.
     async fn look(&mut self, config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
-        for entry in self.lanes.list("").await? {
+        let registered = self.lanes.list("").await?;
+        self.group.set_total(registered.len());
+        for entry in registered {
             let Ok(lane) = entry.key.parse::<LaneId>() else { continue };
             let at_work = self.working.values().any(|working| *working == lane);
             let early = self.not_before.get(&lane).is_some_and(|&time| Instant::now() < time);
             if at_work || early || self.working.len() >= config.max_lanes {
                 continue;
             }
-            let name = format!("raw.{lane}");
-            let leases = Arc::clone(&self.leases);
-            let Some(lease) = Lease::acquire(leases, &name, &self.holder, config.lease()).await? else { continue };
+            let claim = Claim { group: Arc::clone(&self.group), name: format!("raw.{lane}") };
+            let Some(lease) = Lease::take(&claim).await? else { continue };
             telemetry::lane_taken(&lane);
             let work = worker::run(Arc::clone(&self.shared), lane.clone(), lease, shutdown.clone());
             let task = self.tasks.spawn(work);
@@ -124,6 +129,7 @@ impl Lanes {
         let Err(error) = outcome else { return };
         let stop = Stop::of(error.as_ref());
         match stop {
+            Stop::Left => {}
             Stop::Lost | Stop::Failed => telemetry::lane_failed(&lane, &error),
             Stop::Damaged => telemetry::lane_damaged(&lane, &error),
         }

@@ -32,7 +32,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use atalaya_bus::{Bus, Stream, holder_name, keep_trimmed};
+use atalaya_bus::{Bus, Stream, TrimReader, holder_name, keep_trimmed};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 
@@ -72,7 +72,8 @@ impl atalaya_chassis::Service for Service {
     }
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
-        let bus = atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?;
+        let bus =
+            atalaya_bus::open_with(&config.bus, &config.nats).await.with_context(|| format!("bus {}", config.bus))?;
         Ok(Deps { bus, enrichment: config.enrichment()? })
     }
 
@@ -92,7 +93,8 @@ impl atalaya_chassis::Service for Service {
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     config.validate()?;
     let holder = holder_name("normalizer");
-    let trimming = keep_trimmed(Arc::clone(&deps.bus), Stream::Raw, &RAW_READERS, RAW_KEEP_BYTES, &holder);
+    let readers = RAW_READERS.map(TrimReader::awaited).to_vec();
+    let trimming = keep_trimmed(Arc::clone(&deps.bus), Stream::Raw, readers, RAW_KEEP_BYTES, &holder);
     tokio::select! {
         ended = lanes::run(&config, deps, &shutdown) => ended,
         never = trimming => match never {},

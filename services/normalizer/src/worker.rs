@@ -99,7 +99,7 @@ impl LaneReader {
             }
             None => None,
         };
-        let chain = ChainCheck::new(after);
+        let chain = ChainCheck::open(&*shared.bus, Stream::Raw, after).await?;
         Ok(Self { shared: Arc::clone(shared), lane: lane.clone(), input, chain, normalizer: None, unfinished })
     }
 

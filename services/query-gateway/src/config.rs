@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use atalaya_archive::S3Options;
+use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use atalaya_chassis::door;
+use atalaya_hot::cassandra::Options as CassandraOptions;
 use atalaya_model::{Principals, Tenant, TenantFile};
 use serde::Deserialize;
 
@@ -17,12 +20,21 @@ pub struct Config {
     /// URL of the bus.
     #[serde(skip)]
     pub bus: String,
+    /// How NATS is reached; set from the section `nats`.
+    #[serde(skip)]
+    pub nats: NatsOptions,
     /// URL of the hot store.
     #[serde(skip)]
     pub hot: String,
+    /// How Cassandra is reached; set from the section `cassandra`.
+    #[serde(skip)]
+    pub cassandra: CassandraOptions,
     /// URL of the archive.
     #[serde(skip)]
     pub archive: String,
+    /// How S3 is reached; set from the section `s3`.
+    #[serde(skip)]
+    pub s3: S3Options,
     /// The tokens of the tenants' files.
     #[serde(skip)]
     pub principals: Arc<Principals>,
@@ -54,8 +66,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bus: String::new(),
+            nats: NatsOptions::default(),
             hot: String::new(),
+            cassandra: CassandraOptions::default(),
             archive: String::new(),
+            s3: S3Options::default(),
             principals: Arc::default(),
             listen: "127.0.0.1:7400".to_owned(),
             tls: None,
@@ -80,8 +95,11 @@ impl Config {
     pub fn of(directory: &Directory) -> anyhow::Result<Self> {
         let mut config: Self = directory.section("query_gateway")?;
         config.bus = directory.section("bus")?;
+        config.nats = directory.section("nats")?;
         config.hot = directory.section("hot")?;
+        config.cassandra = directory.section("cassandra")?;
         config.archive = directory.section("archive")?;
+        config.s3 = directory.section("s3")?;
         config.principals = Arc::new(principals(directory)?);
         config.validate()?;
         Ok(config)
@@ -101,6 +119,7 @@ impl Config {
     /// If a limit is out of its range, or the door may not open so.
     pub fn validate(&self) -> anyhow::Result<()> {
         self.door()?;
+        self.s3.validate()?;
         let places = [self.max_calls, self.max_watches, self.max_queries];
         ensure!(
             places.iter().all(|&places| places > 0),

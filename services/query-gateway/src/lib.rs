@@ -75,10 +75,13 @@ impl atalaya_chassis::Service for Service {
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
         let listener = TcpListener::bind(&config.listen).await;
         Ok(Deps {
-            bus: atalaya_bus::open(&config.bus).await.with_context(|| format!("bus {}", config.bus))?,
-            hot: atalaya_hot::open(&config.hot).await.with_context(|| format!("hot {}", config.hot))?,
-            archive: atalaya_archive::open(&config.archive)
+            bus: atalaya_bus::open_with(&config.bus, &config.nats)
                 .await
+                .with_context(|| format!("bus {}", config.bus))?,
+            hot: atalaya_hot::open_with(&config.hot, &config.cassandra)
+                .await
+                .with_context(|| format!("hot {}", config.hot))?,
+            archive: Archive::open_with(&config.archive, &config.s3)
                 .with_context(|| format!("archive {}", config.archive))?,
             principals: Arc::clone(&config.principals),
             listener: listener.with_context(|| format!("query_gateway.listen: {}", config.listen))?,

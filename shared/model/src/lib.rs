@@ -8,6 +8,7 @@ mod duration;
 mod identity;
 mod ledger;
 mod principal;
+mod quota;
 mod tenant;
 mod tenant_file;
 
@@ -17,5 +18,6 @@ pub use duration::{ParseSpanError, parse_span};
 pub use identity::{AlertId, EventId, LaneId, NotificationId, Origin, ParseIdError, SourceName};
 pub use ledger::{Books, Counts, LedgerKey};
 pub use principal::{Principal, Principals, PrincipalsError, Role, TokenEntry, sha256_hex};
+pub use quota::{Quotas, Rate};
 pub use tenant::{DEFAULT_TENANT, LIVE_DOMAIN, ParseTenantError, SHARED, Tenant, partition_of};
 pub use tenant_file::{Receiver, Route, SecretRef, Smtp, SmtpTls, TenantFile, TenantFileError};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Level, TokenEntry, parse_span};
+use crate::{Level, Quotas, TokenEntry, parse_span};
 
 /// `tenants/NAME.yaml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct TenantFile {
     pub contacts: Vec<String>,
     /// Where alerts go; to the standard output if there is none.
     pub routes: Vec<Route>,
+    /// How much it may push; the collector's own `quotas` where nothing is given.
+    pub quotas: Quotas,
     /// Who may come in.
     pub tokens: Vec<TokenEntry>,
 }
@@ -208,6 +210,7 @@ mod tests {
 
     const FILE: &str = "
 networks: [10.0.0.0/8]
+quotas: {records: {per_s: 1000}}
 routes:
   - name: soc
     min_level: high
@@ -224,6 +227,7 @@ routes:
     fn a_file_is_read_and_checked() {
         let file: TenantFile = serde_saphyr::from_str(FILE).unwrap();
         assert_eq!(file.validate(), Ok(()));
+        assert_eq!(file.quotas.records.map(|rate| rate.burst().get()), Some(1_000));
         assert_eq!(file.routes[0].min_level, Level::High);
         assert_eq!(file.routes[1].receiver, Receiver::Stdout {});
         let Receiver::Smtp(smtp) = &file.routes[2].receiver else { panic!("{:?}", file.routes[2]) };

@@ -1,7 +1,9 @@
-//! The notifier over a real journal, with real HTTP receivers on loopback.
+//! The notifier over a real journal or NATS, with real HTTP receivers on loopback.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects by failing")]
 
+mod broker;
+mod crashes;
 mod mail;
 mod mail_server;
 mod receiver;

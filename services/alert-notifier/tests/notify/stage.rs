@@ -6,17 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atalaya_alert_notifier::{Config, Deps};
-use atalaya_bus::{Bus, FencedWriter, Floors, Headers, OutputLane, Part, Position, Stream, Subject};
+use atalaya_bus::journal::{Journal, Options};
+use atalaya_bus::{Bucket, Bus, FencedWriter, Floor, Floors, Headers, OutputLane, Part, Position, Stream, Subject};
 use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_model::{Alert, AlertId, AlertState, Books, Counts, EventId, LedgerKey, Level, Receiver, Route, SecretRef};
 use atalaya_proto::alert_v1::Alerts;
+use atalaya_testkit::{FaultBus, Life};
 use prost::Message;
 use tokio::sync::Mutex as AsyncMutex;
 
 pub(crate) const SECRET: &str = "s3cret";
 pub(crate) const MAX_ATTEMPTS: u32 = 4;
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
-const PARTITION: u16 = 3;
+const PARTITION: u16 = 0;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct Stage {
@@ -45,6 +47,20 @@ pub(crate) struct Running {
     bus: Arc<dyn Bus>,
 }
 
+/// A notifier in a life of its own.
+pub(crate) struct Living {
+    pub(crate) life: Arc<Life>,
+    task: tokio::task::JoinHandle<Option<anyhow::Result<()>>>,
+}
+
+impl Living {
+    /// Ends it in the middle of whatever it does.
+    pub(crate) async fn crash(self) {
+        self.life.crash();
+        assert!(self.task.await.unwrap().is_none(), "it ended by itself");
+    }
+}
+
 impl Running {
     pub(crate) async fn drain(self) {
         self.trigger.request();
@@ -55,34 +71,62 @@ impl Running {
     pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
-        let leases = self.bus.bucket("leases").await.unwrap();
-        leases.delete(&format!("alert.{PARTITION}.notifier")).await.unwrap();
+        break_lease(self.bus.as_ref()).await;
     }
 }
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        atalaya_chassis::install_tls_provider();
         let place = tempfile::tempdir().unwrap();
         let bus = atalaya_bus::open(&format!("file:{}", place.path().join("bus").display())).await.unwrap();
+        Self::over(place, bus).await
+    }
+
+    /// With a journal of one partition that a kill is safe for, and a power cut is not.
+    pub(crate) async fn small() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let options = Options { partitions: 1, sync: false, ..Options::default() };
+        let bus = Journal::open(place.path().join("bus"), &options).unwrap();
+        Self::over(place, Arc::new(bus)).await
+    }
+
+    pub(crate) async fn over(place: tempfile::TempDir, bus: Arc<dyn Bus>) -> Self {
+        atalaya_chassis::install_tls_provider();
         std::fs::write(place.path().join("key"), SECRET).unwrap();
         let writer = FencedWriter::resume(Arc::clone(&bus), OutputLane::alert(PARTITION)).await.unwrap();
         Self { place, bus, writer: AsyncMutex::new(writer), screen: Screen::default() }
     }
 
     pub(crate) fn start(&self, routes: Vec<Route>) -> Running {
-        let config = Config {
-            tenants: HashMap::from([("acme".parse().unwrap(), routes)]),
-            max_attempts: MAX_ATTEMPTS,
-            retry_base_ms: 20,
-            retry_cap_ms: 50,
-            attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
-            ..Config::default()
-        };
         let (trigger, shutdown) = Shutdown::new();
-        let deps = Deps { bus: Arc::clone(&self.bus), stdout: Box::new(self.screen.clone()) };
-        let task = tokio::spawn(atalaya_alert_notifier::run(config, deps, shutdown));
+        let deps = self.deps(Arc::clone(&self.bus));
+        let task = tokio::spawn(atalaya_alert_notifier::run(config(routes), deps, shutdown));
         Running { trigger, task, bus: Arc::clone(&self.bus) }
+    }
+
+    /// Starts a notifier for which all goes wrong that the life says.
+    pub(crate) fn live(&self, routes: Vec<Route>, life: Arc<Life>) -> Living {
+        let (trigger, shutdown) = Shutdown::new();
+        let deps = self.deps(FaultBus::new(Arc::clone(&self.bus), Arc::clone(&life)));
+        let living = Arc::clone(&life);
+        let task = tokio::spawn(async move {
+            let _undrained = trigger;
+            living.run(atalaya_alert_notifier::run(config(routes), deps, shutdown)).await
+        });
+        Living { life, task }
+    }
+
+    fn deps(&self, bus: Arc<dyn Bus>) -> Deps {
+        Deps { bus, stdout: Box::new(self.screen.clone()) }
+    }
+
+    /// Lets the next notifier begin, whether the last one is gone or not.
+    pub(crate) async fn break_lease(&self) {
+        break_lease(self.bus.as_ref()).await;
+    }
+
+    pub(crate) async fn outbox(&self) -> Arc<dyn Bucket> {
+        self.bus.bucket("outbox").await.unwrap()
     }
 
     /// Writes alerts as the output of an EVT position.
@@ -118,16 +162,37 @@ impl Stage {
     /// Waits until the floor counts this, and covers everything that was written.
     pub(crate) async fn settled(&self, expected: Counts) {
         let last = self.writer.lock().await.last();
-        let floors = Floors::open(self.bus.as_ref()).await.unwrap();
         eventually(&format!("{expected:?}"), || async {
-            let all = floors.all(Stream::Alert).await.unwrap();
-            let found = all.iter().find(|(reader, scope, _)| (reader.as_str(), scope.as_str()) == ("notifier", "3"));
-            found.is_some_and(|(_, _, floor)| {
-                floor.position.sequence == last && floor.books.total(|key| key.source == "alerts") == expected
-            })
+            let floor = self.floor().await;
+            floor.position.sequence == last && floor.books.total(|key| key.source == "alerts") == expected
         })
         .await;
     }
+
+    /// What the notifier tells others.
+    pub(crate) async fn floor(&self) -> Floor {
+        let floors = Floors::open(self.bus.as_ref()).await.unwrap();
+        let all = floors.all(Stream::Alert).await.unwrap();
+        let mut own =
+            all.into_iter().filter(|(reader, scope, _)| reader == "notifier" && *scope == PARTITION.to_string());
+        own.next().map(|(_, _, floor)| floor).unwrap_or_default()
+    }
+}
+
+fn config(routes: Vec<Route>) -> Config {
+    Config {
+        tenants: HashMap::from([("acme".parse().unwrap(), routes)]),
+        max_attempts: MAX_ATTEMPTS,
+        retry_base_ms: 20,
+        retry_cap_ms: 50,
+        attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
+        ..Config::default()
+    }
+}
+
+async fn break_lease(bus: &dyn Bus) {
+    let leases = bus.bucket("leases").await.unwrap();
+    leases.delete(&format!("alert.{PARTITION}.notifier")).await.unwrap();
 }
 
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {

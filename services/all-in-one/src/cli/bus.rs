@@ -1,5 +1,7 @@
 //! `atalaya bus`.
 
+mod repair;
+
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -18,6 +20,8 @@ pub(super) enum BusCommand {
     Check(Place),
     /// Change the streams of NATS servers to what the configuration says
     Apply(Place),
+    /// Go on with a bus that went back, began anew or lost messages, and say what is lost; every service must be stopped
+    Repair(repair::RepairArgs),
 }
 
 /// The bus of a configuration.
@@ -31,6 +35,7 @@ pub(super) async fn bus(command: BusCommand) -> anyhow::Result<Outcome> {
     match command {
         BusCommand::Check(place) => check(&configured(&place)?).await,
         BusCommand::Apply(place) => apply(&configured(&place)?).await,
+        BusCommand::Repair(args) => repair::repair(args).await,
     }
 }
 

@@ -59,8 +59,17 @@ impl Atalaya {
 
     /// Starts `atalaya run` and waits until it can be found.
     pub fn start(&self, config: &Path) -> Running {
+        self.start_into(config, Stdio::inherit())
+    }
+
+    /// The same, with its log in a file.
+    pub fn start_logged(&self, config: &Path, log: &Path) -> Running {
+        self.start_into(config, std::fs::File::create(log).unwrap().into())
+    }
+
+    fn start_into(&self, config: &Path, log: Stdio) -> Running {
         let mut command = self.command(&["run", "--config", config.to_str().unwrap()]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut running = Running(child);
         let began = Instant::now();
         loop {

@@ -13,7 +13,8 @@ const LINES: usize = 30_000;
 const LINES_A_WRITE: usize = 150;
 const KILLS: usize = 3;
 
-fn line(number: usize) -> String {
+/// A record of a log of DNS.
+pub fn line(number: usize) -> String {
     let (second, micro) = (1_700_000_000 + number / 100, number % 100 * 10_000);
     format!(
         "{{\"_path\":\"dns\",\"ts\":{second}.{micro:06},\"uid\":\"C{number}\",\"id.orig_h\":\"10.0.{}.{}\",\"id.orig_p\":5353,\"id.resp_h\":\"10.0.0.53\",\"id.resp_p\":53,\"query\":\"n{}.example\"}}\n",

@@ -7,5 +7,6 @@ mod answers;
 mod atalaya;
 mod demo;
 mod kill;
+mod repair;
 mod replay;
 mod usage;

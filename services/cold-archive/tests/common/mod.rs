@@ -30,8 +30,13 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::small(Options::default().max_bytes)
+    }
+
+    /// With streams of so many bytes.
+    pub fn small(max_bytes: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = Options { partitions: PARTITIONS, sync: false, ..Options::default() };
+        let options = Options { partitions: PARTITIONS, sync: false, max_bytes, ..Options::default() };
         let bus = Arc::new(Journal::open(directory.path().join("bus"), &options).unwrap());
         let archive = Archive::open(&format!("file:{}", directory.path().join("archive").display())).unwrap();
         Self { directory, bus, archive }
@@ -40,6 +45,12 @@ impl World {
     /// Another life of the archive: nothing it knows is in memory.
     pub fn reopened(&self) -> Archive {
         Archive::open(&format!("file:{}", self.directory.path().join("archive").display())).unwrap()
+    }
+
+    /// The same archive over a bus that is empty.
+    pub fn lose_the_bus(&mut self) {
+        let options = Options { partitions: PARTITIONS, sync: false, ..Options::default() };
+        self.bus = Arc::new(Journal::open(self.directory.path().join("other"), &options).unwrap());
     }
 
     pub fn start(&self, config: Config) -> Service {
@@ -139,6 +150,7 @@ impl Lane {
                 builder.id(col::EVENT_ID, id.as_bytes());
                 builder.text(col::TENANT, "acme");
                 builder.time(col::TIME, 1_795_500_000_000_000 + i64::from(row));
+                builder.time(col::INGEST_TIME, 1_700_000_000_000_000 + i64::from(row));
                 builder.end();
             }
             let batch = Arc::new(EventBatch::new(class, builder.finish()).unwrap());

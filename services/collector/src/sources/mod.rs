@@ -16,6 +16,7 @@ pub mod replay;
 pub mod zeek;
 
 pub(crate) mod producers;
+pub(crate) mod quotas;
 
 /// What a splitter finds next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

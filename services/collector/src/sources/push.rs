@@ -1,7 +1,7 @@
 //! Kind `push`: records that senders hand in over gRPC, `Ingest.Push`.
 //!
-//! A batch is answered when it is on disk. The tenant is the token's. While the spool has no room, the stream is not
-//! read, and HTTP/2 holds the sender back.
+//! A batch is answered when it is on disk. The tenant is the token's. While the spool has no room, or the tenant is
+//! beyond its quota, the stream is not read, and HTTP/2 holds the sender back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,11 @@ use atalaya_proto::ingest_v1::{Format, PushRequest, PushResponse};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::producers::{MAX_PRODUCER_BYTES, Producers, Session};
+use super::quotas::{Turnstile, Turnstiles};
 use crate::admission::{Admission, Producer};
 use crate::config::source_name;
 use crate::cut::{Cut, MAX_RECORD_BYTES, Stamp};
@@ -42,6 +44,7 @@ const ANSWER_MS: u64 = 30_000;
 pub(crate) struct Door {
     pub(crate) intake: Intake,
     pub(crate) producers: Arc<Producers>,
+    pub(crate) turnstiles: Arc<Turnstiles>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -119,10 +122,7 @@ async fn read(
         let leave = talk.as_ref().map(|talk| talk.session.leave.clone());
         let request = tokio::select! {
             biased;
-            () = door.shutdown.requested() => return Err(draining()),
-            () = async { match &leave { Some(leave) => leave.cancelled().await, None => std::future::pending().await } } => {
-                return Err(Status::aborted("the producer speaks on a newer stream"));
-            }
+            status = cut_short(door, leave) => return Err(status),
             request = requests.message() => request?,
             () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => {
                 if let Some(talk) = talk {
@@ -136,23 +136,42 @@ async fn read(
             Some(talk) => talk,
             None => talk.insert(Talk::begin(door, principal, &request).await?),
         };
-        // A drain does not wait for room: what was not taken in was not answered.
-        let taken = door.shutdown.unless_requested(talk.take(request)).await;
-        let batch = taken.unwrap_or_else(|| Err(draining()))?;
+        // Neither a drain nor a newer stream waits for room: what was not taken in was not answered.
+        let leave = Some(talk.session.leave.clone());
+        let batch = tokio::select! {
+            biased;
+            status = cut_short(door, leave) => return Err(status),
+            batch = talk.take(request) => batch?,
+        };
         if pending.send(batch).await.is_err() {
             return Ok(());
         }
     }
 }
 
-fn draining() -> Status {
-    Status::unavailable("the collector drains: come again")
+/// Waits until a stream has to end though its sender goes on; why.
+async fn cut_short(door: &Door, leave: Option<CancellationToken>) -> Status {
+    let left = async {
+        match leave {
+            Some(leave) => leave.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = door.shutdown.requested() => Status::unavailable("the collector drains: come again"),
+        () = left => Status::aborted("the producer speaks on a newer stream"),
+    }
 }
 
 /// One producer's stream.
 struct Talk {
     session: Session,
     input: Input,
+    /// None if the tenant has no quota.
+    turnstile: Option<Arc<Turnstile>>,
+    /// Whether no batch was held yet for the tenant's quota.
+    unheld: bool,
     producer: String,
     format: Format,
     log_name: Bytes,
@@ -186,7 +205,8 @@ impl Talk {
         };
         let session = door.producers.enter(&principal.tenant, &producer).await?;
         let input = door.intake.open(stamp).await.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(Self { session, input, producer, format, log_name: Bytes::new(), records: 0 })
+        let turnstile = door.turnstiles.of(&principal.tenant);
+        Ok(Self { session, input, turnstile, unheld: true, producer, format, log_name: Bytes::new(), records: 0 })
     }
 
     fn check(&self, request: &PushRequest) -> Result<(), Status> {
@@ -210,9 +230,13 @@ impl Talk {
         Ok(())
     }
 
-    /// Hands a batch in.
+    /// Hands a batch in, once the tenant's quota lets it pass.
     async fn take(&mut self, request: PushRequest) -> Result<Pending, Status> {
         self.check(&request)?;
+        if let Some(turnstile) = &self.turnstile {
+            let bytes: usize = request.records.iter().map(Bytes::len).sum();
+            turnstile.pass(&self.producer, request.records.len() as u64, bytes as u64, &mut self.unheld).await?;
+        }
         if !request.log_name.is_empty() && request.log_name.as_bytes() != self.log_name {
             self.log_name = Bytes::from(request.log_name.clone());
         }

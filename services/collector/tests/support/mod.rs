@@ -11,7 +11,7 @@ use atalaya_bus::{Bus, ChainCheck, Filter, Message, Stream};
 use atalaya_chassis::door::Tls;
 use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_collector::{Config, Deps, SourceFile};
-use atalaya_model::{Counts, Principal, Principals, Role};
+use atalaya_model::{Counts, Principal, Principals, Quotas, Role};
 use atalaya_proto::ingest_v1::ingest_client::IngestClient;
 use atalaya_proto::ingest_v1::{ReplayProgress, ReplayRequest};
 use atalaya_proto::raw::RawBody;
@@ -24,6 +24,8 @@ use tonic::{Request, Status};
 
 pub(crate) const OPERATOR: &str = "operator-secret";
 pub(crate) const SENSOR: &str = "sensor-secret";
+/// Of another tenant than `SENSOR`.
+pub(crate) const OTHER_SENSOR: &str = "other-sensor-secret";
 pub(crate) const READER: &str = "reader-secret";
 
 /// The longest a test waits for anything.
@@ -42,6 +44,9 @@ pub(crate) struct Rig {
     pub(crate) spool_max_bytes: u64,
     pub(crate) sources: Vec<SourceFile>,
     pub(crate) tls: Option<Tls>,
+    /// Of tenant acme.
+    pub(crate) quotas: Quotas,
+    pub(crate) quota_hold_ms: u64,
 }
 
 /// A run of the collector.
@@ -62,6 +67,7 @@ fn principals() -> Arc<Principals> {
     let principals = Principals::default()
         .with_secret(OPERATOR, principal("operator", "default", Role::Operator))
         .with_secret(SENSOR, principal("sensor", "acme", Role::Ingest))
+        .with_secret(OTHER_SENSOR, principal("other-sensor", "globex", Role::Ingest))
         .with_secret(READER, principal("reader", "acme", Role::Reader));
     Arc::new(principals)
 }
@@ -69,7 +75,15 @@ fn principals() -> Arc<Principals> {
 impl Rig {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, raw_max_bytes: 1 << 30, spool_max_bytes: 1 << 30, sources: Vec::new(), tls: None }
+        Self {
+            directory,
+            raw_max_bytes: 1 << 30,
+            spool_max_bytes: 1 << 30,
+            sources: Vec::new(),
+            tls: None,
+            quotas: Quotas::default(),
+            quota_hold_ms: 30_000,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -99,7 +113,13 @@ impl Rig {
         let (bus, spool) = (open("bus", self.raw_max_bytes), open("spool", self.spool_max_bytes));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config { sources: self.sources.clone(), tls: self.tls.clone(), ..Config::default() };
+        let config = Config {
+            sources: self.sources.clone(),
+            tls: self.tls.clone(),
+            tenant_quotas: [("acme".parse().unwrap(), self.quotas)].into(),
+            quota_hold_ms: self.quota_hold_ms,
+            ..Config::default()
+        };
         let deps = Deps {
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             spool: Arc::clone(&spool),

@@ -1,3 +1,5 @@
+mod golden;
+
 use object_store::memory::InMemory;
 
 use super::*;

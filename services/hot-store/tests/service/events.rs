@@ -86,22 +86,3 @@ async fn what_is_over_on_arrival_is_counted_as_expired() {
     let expected = Counts { hot: rows(&world, 0..4), expired: rows(&world, 4..10), ..Counts::default() };
     assert_eq!(counted(&bus).await, expected);
 }
-
-/// The trim does not wait for the hot store when the stream is nearly full: reading goes on behind the gap.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gap_is_passed() {
-    let (bus_dir, hot_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let world = World::random(75, 60).unwrap();
-    let (bus, hot) = (journal(bus_dir.path()), hot(hot_dir.path()).await);
-    write_events(&bus, &world, 0..20).await;
-    let service = Running::start(&bus, &hot);
-    wait_until_counted(&bus, rows(&world, 0..20)).await;
-    service.drain().await;
-    write_events(&bus, &world, 20..60).await;
-    let filters = OutputLane::evt(&"c1-0".parse().unwrap()).kept(PARTITIONS);
-    let trimmed = bus.trim(Stream::Evt, 41, &filters).await.unwrap();
-    assert_eq!(trimmed, 41);
-    let service = Running::start(&bus, &hot);
-    wait_until_counted(&bus, rows(&world, 0..20) + rows(&world, 40..60)).await;
-    service.drain().await;
-}

@@ -4,11 +4,13 @@
 
 mod alerts;
 mod events;
+mod gaps;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use atalaya_archive::Archive;
 use atalaya_bus::journal::{Journal, Options};
 use atalaya_bus::{Bus, FencedWriter, Floor, Floors, Headers, OutputLane, Part, Position, Stream, Subject};
 use atalaya_chassis::{Shutdown, Trigger};
@@ -33,6 +35,10 @@ async fn hot(directory: &Path) -> Arc<dyn Hot> {
     atalaya_hot::open(&format!("file:{}", directory.display())).await.unwrap()
 }
 
+fn archive_in(directory: &Path) -> Archive {
+    Archive::open(&format!("file:{}", directory.join("archive").display())).unwrap()
+}
+
 /// A running service; dropped, it drains.
 struct Running {
     task: JoinHandle<anyhow::Result<()>>,
@@ -40,10 +46,15 @@ struct Running {
 }
 
 impl Running {
+    /// Over an archive that has nothing.
     fn start(bus: &Arc<dyn Bus>, hot: &Arc<dyn Hot>) -> Self {
+        Self::with(bus, hot, &Archive::open("memory:").unwrap())
+    }
+
+    fn with(bus: &Arc<dyn Bus>, hot: &Arc<dyn Hot>, archive: &Archive) -> Self {
         let (trigger, shutdown) = Shutdown::new();
         let config = Config { lease_ms: 300, ..Config::default() };
-        let deps = Deps { bus: Arc::clone(bus), hot: Arc::clone(hot) };
+        let deps = Deps { bus: Arc::clone(bus), hot: Arc::clone(hot), archive: archive.clone() };
         Self { task: tokio::spawn(run(config, deps, shutdown)), trigger }
     }
 

@@ -110,7 +110,7 @@ impl<F: Fold> Keeper<F> {
             bucket: ledger.bus.bucket(BUCKET).await?,
             reader: open_reader::<F>(ledger.bus.as_ref(), after).await?,
             floors: Floors::open(ledger.bus.as_ref()).await?,
-            chain: ChainCheck::new(after),
+            chain: ChainCheck::open(ledger.bus.as_ref(), F::STREAM, after).await?,
             incarnation: info.incarnation,
             held: BTreeMap::new(),
             floors_at: Instant::now() + FLOORS_EVERY,
@@ -167,7 +167,7 @@ impl<F: Fold> Keeper<F> {
             shared.losses.truncate(MAX_LOSSES - 1);
             shared.losses.insert(0, loss);
         }
-        self.chain = ChainCheck::new(found.saturating_sub(1));
+        self.chain = ChainCheck::open(self.ledger.bus.as_ref(), F::STREAM, found.saturating_sub(1)).await?;
         self.reader = open_reader::<F>(self.ledger.bus.as_ref(), found.saturating_sub(1)).await?;
         Ok(())
     }

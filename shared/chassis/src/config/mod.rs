@@ -13,18 +13,21 @@ mod section;
 pub use reload::Watcher;
 
 /// The keys that may stand at the top of `atalaya.yaml`.
-pub const SECTIONS: [&str; 13] = [
+pub const SECTIONS: [&str; 16] = [
     "alert_notifier",
     "archive",
     "bus",
+    "cassandra",
     "cold_archive",
     "collector",
     "correlator",
     "health",
     "hot",
     "hot_store",
+    "nats",
     "normalizer",
     "query_gateway",
+    "s3",
     "state",
     "telemetry",
 ];
