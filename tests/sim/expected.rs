@@ -1,18 +1,18 @@
 //! What the stores must hold: a pure pass over the input, compared with everything that can be read.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use atalaya_archive::Archive;
 use atalaya_bus::Stream;
 use atalaya_hot::{Lookup, LookupKind};
 use atalaya_model::{Class, Tenant};
-use atalaya_normalizer::{Enrichment, Mappings, normalize};
+use atalaya_normalizer::Enrichment;
 use atalaya_proto::dlq_v1::ParkedRecords;
-use atalaya_proto::raw::RawBody;
 use atalaya_schema::col;
+use atalaya_tests::events::{self, Id, same};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message as _;
@@ -21,39 +21,19 @@ use crate::alerts;
 use crate::input::Input;
 use crate::world::{PARTITIONS, World};
 
-type Id = Vec<u8>;
-
 /// Rows of a page of a lookup: less than there are, so that there are pages.
 const PAGE_ROWS: usize = 100;
 
 /// Event ids and parked records.
-#[derive(Default)]
-pub(crate) struct Expected {
-    events: BTreeMap<(Tenant, Class), BTreeSet<Id>>,
-    /// RAW message and ordinal of the record there.
-    parked: BTreeSet<(String, u32)>,
-}
+pub(crate) struct Expected(events::Expected);
 
 /// What an input must become.
 pub(crate) fn of(input: &Input) -> anyhow::Result<Expected> {
-    static MAPPINGS: OnceLock<Arc<Mappings>> = OnceLock::new();
-    let mappings = MAPPINGS.get_or_init(|| Arc::new(Mappings::built_in().unwrap()));
-    let enrichment = Arc::new(Enrichment::default());
-    let mut expected = Expected::default();
-    for body in input.lanes.iter().flat_map(|lane| lane.bodies()) {
-        let normalized = normalize(&RawBody::decode(body)?, mappings, &enrichment, PARTITIONS)?;
-        for events in normalized.events.iter().map(|events| &events.events) {
-            for (tenant, id) in tenants(&events.rows).into_iter().zip(ids(&events.rows)) {
-                let new = expected.events.entry((tenant.parse()?, events.class)).or_default().insert(id);
-                ensure!(new, "two events of the input have one id");
-            }
-        }
-        expected.parked.extend(normalized.parked.into_iter().map(|parked| (parked.raw_id, parked.record)));
-    }
-    let events: usize = expected.events.values().map(BTreeSet::len).sum();
-    ensure!(events as u64 == input.good, "{} good records gave {events} events", input.good);
+    let bodies = input.lanes.iter().flat_map(|lane| lane.bodies());
+    let expected = events::Expected::of(bodies, &Arc::new(Enrichment::default()), PARTITIONS)?;
+    ensure!(expected.count() as u64 == input.good, "{} good records gave {} events", input.good, expected.count());
     ensure!(expected.parked.len() as u64 == input.broken, "{} of {} are parked", expected.parked.len(), input.broken);
-    Ok(expected)
+    Ok(Expected(expected))
 }
 
 impl Expected {
@@ -62,8 +42,7 @@ impl Expected {
         let archive = Archive::over(Arc::clone(&world.archive))?;
         let findings = alerts::finding_ids(world).await?;
         for class in Class::ALL {
-            let mut expected: Vec<Id> =
-                self.events.iter().filter(|((_, own), _)| *own == class).flat_map(|(_, ids)| ids.clone()).collect();
+            let mut expected = self.0.ids(|_, own| own == class);
             if class == Class::DetectionFinding {
                 expected.extend(findings.iter().cloned());
             }
@@ -74,10 +53,8 @@ impl Expected {
 
     /// Every tenant's events, page by page.
     pub(crate) async fn check_hot(&self, world: &World) -> anyhow::Result<()> {
-        let tenants: BTreeSet<&Tenant> = self.events.keys().map(|(tenant, _)| tenant).collect();
-        for tenant in tenants {
-            let own = self.events.iter().filter(|((of, _), _)| of == tenant);
-            let expected: Vec<Id> = own.flat_map(|(_, ids)| ids.clone()).collect();
+        for tenant in self.0.tenants() {
+            let expected = self.0.ids(|of, _| of == tenant);
             same(&format!("hot store, {tenant}"), expected, filed(world, tenant).await?)?;
         }
         Ok(())
@@ -90,13 +67,13 @@ impl Expected {
             let records = ParkedRecords::decode(message.body.clone())?.records;
             parked.extend(records.into_iter().map(|parked| (parked.raw_id, parked.record)));
         }
-        let foreign = parked.difference(&self.parked).count();
+        let foreign = parked.difference(&self.0.parked).count();
         ensure!(foreign == 0, "{foreign} records are parked that can be read");
         let counts = crate::books::records(world).await?;
         ensure!(
-            counts.parked + counts.dropped == self.parked.len() as u64,
+            counts.parked + counts.dropped == self.0.parked.len() as u64,
             "{} are broken: {counts:?}",
-            self.parked.len()
+            self.0.parked.len()
         );
         ensure!(parked.len() as u64 >= counts.parked, "{} records in the DLQ, {} counted", parked.len(), counts.parked);
         Ok(())
@@ -132,32 +109,4 @@ async fn filed(world: &World, tenant: &Tenant) -> anyhow::Result<Vec<Id>> {
         }
         lookup.token = page.next;
     }
-}
-
-/// Both hold the same, as often.
-fn same(what: &str, mut expected: Vec<Id>, mut found: Vec<Id>) -> anyhow::Result<()> {
-    expected.sort_unstable();
-    found.sort_unstable();
-    let rows = found.len();
-    ensure!(
-        expected == found,
-        "{what}: {} expected, {rows} found, {} of them twice, {} missing",
-        expected.len(),
-        {
-            let distinct: BTreeSet<&Id> = found.iter().collect();
-            rows - distinct.len()
-        },
-        expected.iter().filter(|id| found.binary_search(id).is_err()).count()
-    );
-    Ok(())
-}
-
-pub(crate) fn ids(rows: &RecordBatch) -> Vec<Id> {
-    rows.column(col::EVENT_ID).as_binary::<i32>().iter().flatten().map(<[u8]>::to_vec).collect()
-}
-
-fn tenants(rows: &RecordBatch) -> Vec<String> {
-    let column = rows.column(col::TENANT).as_dictionary::<arrow::datatypes::Int32Type>();
-    let names = column.downcast_dict::<arrow::array::StringArray>().unwrap();
-    names.into_iter().map(|name| name.unwrap().to_owned()).collect()
 }

@@ -61,7 +61,8 @@ impl Stage {
             Self::HotStore => {
                 let config = atalaya_hot_store::Config { lease_ms: LEASE_MS, ..Default::default() };
                 let hot = Arc::new(FaultHot { hot: Arc::clone(&world.hot), life: Arc::clone(life) });
-                atalaya_hot_store::run(config, atalaya_hot_store::Deps { bus, hot }, shutdown).await
+                let archive = Archive::over(store(&world.archive))?;
+                atalaya_hot_store::run(config, atalaya_hot_store::Deps { bus, hot, archive }, shutdown).await
             }
             Self::ColdArchive => {
                 let config = atalaya_cold_archive::Config {
@@ -92,6 +93,9 @@ impl Stage {
     }
 
     fn holds(self, lease: &str) -> bool {
+        if lease.starts_with(&format!("members.{}.", self.name())) {
+            return true;
+        }
         match self {
             Self::Feeder(_) => false,
             Self::Normalizer => lease.starts_with("raw."),

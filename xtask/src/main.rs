@@ -53,15 +53,15 @@ enum Task {
 /// The benchmarks.
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// The whole pipeline on embedded stores, per stage and whole
+    /// The whole pipeline: in one process on embedded stores, and as a mesh on real servers
+    #[command(after_help = bench::EXAMPLES)]
     Spine {
         /// Build everything for release first: 50 CPU minutes; without, the profile of the tests, whose hot crates are
         /// fully optimised
         #[arg(long)]
         release: bool,
-        /// Passed on: see --help of the bench itself
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        #[command(flatten)]
+        arguments: bench::Arguments,
     },
 }
 

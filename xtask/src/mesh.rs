@@ -1,43 +1,30 @@
 //! A whole mesh on this machine: the servers, and the seven processes with the configuration of `examples/mesh`.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use atalaya_servers::Process;
+use atalaya_servers::mesh::{LOGS, S3_ACCESS_KEY, S3_SECRET_KEY, SERVICES, command, copy, example, is_ready, needs_s3};
 
 use crate::running::{self, Running};
 use crate::servers::{self, Action};
-use crate::suites::{FEATURES, cargo, say};
+use crate::suites::{build_services, cargo, say};
 
-/// A service's own process.
-struct Service {
-    /// Its directory in `examples/mesh`, its user of NATS, and what follows `atalaya-` in its binary.
-    name: &'static str,
-    /// Port of `/ready` and `/metrics`.
-    health: u16,
-    /// What people and sources reach it by.
-    door: &'static str,
-    /// Whether it is given the keys of S3.
-    s3: bool,
+/// Port of the first service's `/ready` and `/metrics`; the others' follow.
+const FIRST_HEALTH_PORT: u16 = 7491;
+
+/// What people and sources reach a service by.
+fn door(service: &str) -> &'static str {
+    match service {
+        "collector" => "127.0.0.1:7410 (ingest)",
+        "query-gateway" => "127.0.0.1:7400 (queries)",
+        _ => "-",
+    }
 }
-
-const fn service(name: &'static str, health: u16, door: &'static str, s3: bool) -> Service {
-    Service { name, health, door, s3 }
-}
-
-const SERVICES: [Service; 7] = [
-    service("collector", 7491, "127.0.0.1:7410 (ingest)", false),
-    service("normalizer", 7492, "", false),
-    service("correlator", 7493, "", true),
-    service("alert-notifier", 7494, "", false),
-    service("hot-store", 7495, "", false),
-    service("cold-archive", 7496, "", true),
-    service("query-gateway", 7497, "127.0.0.1:7400 (queries)", true),
-];
 
 /// The tenants of the example: each is given a token of its own.
 const TENANTS: [&str; 2] = ["acme", "globex"];
@@ -48,19 +35,15 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long a service may drain; above its own deadline of 25 s.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a look at a health port may take.
-const LOOK: Duration = Duration::from_secs(1);
-
 pub(crate) fn run(action: Action) -> anyhow::Result<ExitCode> {
-    let names: Vec<_> = SERVICES.iter().map(|service| service.name).collect();
     match action {
         Action::Up => up()?,
         Action::Down => {
-            running::end(&names, DRAIN_WITHIN)?;
+            running::end(&SERVICES, DRAIN_WITHIN)?;
             servers::down()?;
         }
         Action::Status => {
-            let all = [servers::SERVERS.as_slice(), &names].concat();
+            let all = [servers::SERVERS.as_slice(), &SERVICES].concat();
             let up = running::status(&all)?;
             return Ok(if up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -74,30 +57,29 @@ fn up() -> anyhow::Result<()> {
     let home = running::home()?;
     let config = configure(&home, &binaries)?;
     let work = home.join("work");
-    std::fs::create_dir_all(work.join("atalaya-mesh/logs"))?;
+    std::fs::create_dir_all(work.join(LOGS))?;
     let mut started = Vec::new();
-    for service in &SERVICES {
-        if Running::find(service.name)?.is_some_and(|process| process.is_alive()) {
-            say(&format!("{}: runs already", service.name));
+    for (service, health) in SERVICES.into_iter().zip(FIRST_HEALTH_PORT..) {
+        if Running::find(service)?.is_some_and(|process| process.is_alive()) {
+            say(&format!("{service}: runs already"));
             continue;
         }
-        started.push((service, start(service, &binaries, &config, &work)?));
+        servers::expect_free((Ipv4Addr::LOCALHOST, health).into())?;
+        started.push((service, health, start(service, &binaries, &config, &work)?));
     }
-    for (service, process) in &mut started {
-        process.wait_ready(READY_WITHIN, || Ok(is_ready(service.health)))?;
-        let door = format!("{}{}", service.door, if service.door.is_empty() { "-" } else { "" });
-        Running::note(service.name, process.pid(), &door, &process.log())?;
-        say(&format!("{}: ready, metrics on http://127.0.0.1:{}/metrics", service.name, service.health));
+    for (service, health, process) in &mut started {
+        process.wait_ready(READY_WITHIN, || Ok(is_ready(*health)))?;
+        Running::note(service, process.pid(), door(service), &process.log())?;
+        say(&format!("{service}: ready, metrics on http://127.0.0.1:{health}/metrics"));
     }
-    started.into_iter().for_each(|(_, process)| servers::leave(process));
+    started.into_iter().for_each(|(_, _, process)| servers::leave(process));
     doors(&home);
     Ok(())
 }
 
-/// Builds the binaries; always the whole workspace, so that the suites find the same compiled crates.
+/// Builds the services; answers where their binaries are.
 fn build() -> anyhow::Result<PathBuf> {
-    let mut build = cargo(&["build", "--workspace", "--bins"]);
-    ensure!(build.args(FEATURES).status().context("cargo build")?.success(), "the services do not compile");
+    ensure!(build_services()?, "the services do not compile");
     let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output().context("cargo metadata")?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
@@ -110,7 +92,7 @@ fn configure(home: &Path, binaries: &Path) -> anyhow::Result<PathBuf> {
     if config.exists() {
         std::fs::remove_dir_all(&config).with_context(|| config.display().to_string())?;
     }
-    copy(&servers::example()?, &config)?;
+    copy(&example(), &config)?;
     for tenant in TENANTS {
         let file = config.join("tenants").join(format!("{tenant}.yaml"));
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
@@ -145,53 +127,20 @@ fn private(path: &Path, text: &str) -> anyhow::Result<()> {
     file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| path.display().to_string())
 }
 
-/// Copies a directory; links stay links.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
-        if kind.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, target)?;
-        } else if kind.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-fn start(service: &Service, binaries: &Path, config: &Path, work: &Path) -> anyhow::Result<Process> {
-    servers::expect_free((Ipv4Addr::LOCALHOST, service.health).into())?;
-    let mut command = Command::new(binaries.join(format!("atalaya-{}", service.name)));
-    command.arg("--config").arg(config.join(service.name)).current_dir(work);
-    command.env("NATS_PASSWORD", servers::secret(&format!("nats-{}", service.name))?);
-    if service.s3 {
+fn start(service: &str, binaries: &Path, config: &Path, work: &Path) -> anyhow::Result<Process> {
+    let mut command = command(binaries, service, config, &servers::secret(&format!("nats-{service}"))?);
+    command.current_dir(work);
+    if needs_s3(config, service)? {
         let [access_key, secret_key] = servers::s3_keys()?;
-        command.env("S3_ACCESS_KEY", access_key).env("S3_SECRET_KEY", secret_key);
+        command.env(S3_ACCESS_KEY, access_key).env(S3_SECRET_KEY, secret_key);
     }
-    Process::start(command, &running::home()?.join("logs"), service.name)
-}
-
-/// Whether a service says that it can do its work.
-fn is_ready(port: u16) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut connection = TcpStream::connect_timeout(&address, LOOK)?;
-        connection.set_read_timeout(Some(LOOK))?;
-        connection.write_all(b"GET /ready HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer)?;
-        Ok(answer.lines().next().is_some_and(|line| line.contains(" 200 ")))
-    };
-    ask().unwrap_or(false)
+    Process::start(command, &running::home()?.join("logs"), service)
 }
 
 fn doors(home: &Path) {
     say("");
     say("ingest   http://127.0.0.1:7410   queries   http://127.0.0.1:7400");
-    say(&format!("files    put Zeek logs into {}", home.join("work/atalaya-mesh/logs").display()));
+    say(&format!("files    put Zeek logs into {}", home.join("work").join(LOGS).display()));
     say(&format!("alerts   {}", home.join("logs/alert-notifier.log").display()));
     for tenant in TENANTS {
         say(&format!("token    of {tenant}: {}", token_file(home, tenant).display()));

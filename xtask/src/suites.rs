@@ -16,6 +16,8 @@ pub(crate) enum Suite {
     Conformance,
     /// The all-in-one on real data
     Pipeline,
+    /// The mesh on real servers and real data, while processes and servers are killed
+    Real,
     /// Seeded faults over the whole chain
     Sim,
     /// Formatting, clippy, cargo-deny, tidy
@@ -79,6 +81,8 @@ impl Suite {
                 Ok(totals)
             }
             Self::Conformance | Self::Pipeline | Self::Sim => tests(&targets(self)?),
+            Self::Real if build_services()? => tests(&targets(self)?),
+            Self::Real => Ok(Totals { failed: 1, ..Totals::default() }),
             Self::Lint => lint(),
             Self::Helm => crate::helm::run(),
             Self::Advisories => counted_step("advisories", deny(&["advisories"])?),
@@ -90,11 +94,19 @@ impl Suite {
         match test {
             "journal" | "embedded" | "nats" | "cassandra" | "s3" => Self::Conformance,
             "pipeline" | "readers" => Self::Pipeline,
+            "real" => Self::Real,
             "sim" => Self::Sim,
             "tidy" => Self::Lint,
             _ => Self::Unit,
         }
     }
+}
+
+/// Builds the binaries of the services; whether they compile. Always the whole workspace, so that the suites find the
+/// same compiled crates.
+pub(crate) fn build_services() -> anyhow::Result<bool> {
+    let mut build = cargo(&["build", "--workspace", "--bins"]);
+    Ok(build.args(FEATURES).status().context("cargo build")?.success())
 }
 
 /// Runs some tests; always with the whole workspace, so that every suite finds the same compiled crates.
@@ -134,9 +146,15 @@ fn deny(checks: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
+/// Cargo as it is when called by hand. What `cargo run` says of this package to this process is taken away: some build
+/// scripts depend on it, and DataFusion would be compiled anew after each change between the two.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(arguments);
+    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    std::env::vars().map(|(name, _)| name).filter(|name| of_this_package(name)).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

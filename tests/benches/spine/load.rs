@@ -1,7 +1,8 @@
 //! The load: the real Zeek DNS sample many times over, every copy with fresh identities.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -19,8 +20,28 @@ const SOURCES: usize = 100_000;
 pub enum Variant {
     /// Names and sources as they are: 1,651 names.
     Sample,
-    /// 10⁶ names, 10⁵ sources.
+    /// 10⁶ names, 10⁵ sources, all of them addresses that the sample has not.
     Permuted,
+}
+
+/// The first address of the permuted stream's sources.
+const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+
+/// Sources of one network, when they are dealt out to tenants; and its prefix.
+const NETWORK_SOURCES: usize = 8;
+const NETWORK_PREFIX: u32 = 29;
+
+/// The permuted stream's sources as networks, dealt out to so many tenants: always as many networks, whosever they are.
+pub fn networks(tenants: usize) -> Vec<Vec<String>> {
+    let mut dealt = vec![Vec::new(); tenants];
+    for (at, first) in (0..SOURCES).step_by(NETWORK_SOURCES).enumerate() {
+        dealt[at % tenants].push(format!("{}/{NETWORK_PREFIX}", address(first)));
+    }
+    dealt
+}
+
+fn address(source: usize) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(FIRST_SOURCE) + source as u32)
 }
 
 /// The sample's lines.
@@ -48,7 +69,7 @@ pub fn line(sample: &str, copy: usize, number: usize, variant: Variant) -> Strin
         let domain = query.split_once('.').map_or(query, |(_, domain)| domain);
         format!("n{name}.{domain}")
     });
-    replace(&line, "\"id.orig_h\":\"", |_| format!("10.{}.{}.{}", source >> 16, (source >> 8) & 255, source & 255))
+    replace(&line, "\"id.orig_h\":\"", |_| address(source).to_string())
 }
 
 /// The line with the JSON text after `key` changed.
@@ -58,19 +79,21 @@ fn replace(line: &str, key: &str, change: impl Fn(&str) -> String) -> String {
     format!("{}{}{}", &line[..start], change(&line[start..end]), &line[end..])
 }
 
-/// Writes copies as files, so many to a file; answers with the files and the number of records.
+/// Writes copies as files, so many to a file; answers with the files and the number of records. Other copies are other
+/// records.
 pub fn write(
     directory: &Path,
     sample: &[String],
-    copies: usize,
+    copies: std::ops::Range<usize>,
     variant: Variant,
 ) -> anyhow::Result<(Vec<PathBuf>, u64)> {
     const FILES: usize = 4;
+    std::fs::create_dir_all(directory)?;
     let (mut paths, mut number) = (Vec::new(), 0);
-    for file in 0..FILES.min(copies) {
+    for file in copies.clone().take(FILES) {
         let path = directory.join(format!("dns-{file}.log"));
         let mut out = BufWriter::new(File::create(&path)?);
-        for copy in (file..copies).step_by(FILES) {
+        for copy in (file..copies.end).step_by(FILES) {
             for text in sample {
                 writeln!(out, "{}", line(text, copy, number, variant))?;
                 number += 1;
@@ -92,11 +115,4 @@ pub fn bytes_below(directory: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
-}
-
-/// A whole file as text.
-pub fn text(path: &str) -> String {
-    let mut text = String::new();
-    let _ = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    text
 }

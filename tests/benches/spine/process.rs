@@ -5,9 +5,14 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use atalaya::{Instance, Options, Roles, RunFile, Session};
+use atalaya::{Instance, Options, Roles, RunFile};
 
-use crate::load::text;
+use crate::clients::Clients;
+use crate::load::bytes_below;
+use crate::paced;
+use crate::receiver::Receiver;
+use crate::system::System;
+use crate::usage::{Kind, Member};
 
 /// The word that makes this binary an instance.
 const SERVE: &str = "--serve-instance";
@@ -30,64 +35,70 @@ pub fn serve_if_asked() -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A running instance.
+/// A running instance on stores of its own.
 pub struct Served {
     child: Child,
-    /// Where it is.
-    pub run: RunFile,
+    place: tempfile::TempDir,
+    pub system: System,
 }
 
 impl Served {
-    /// Starts one.
-    pub fn start(data: &Path, config: Option<&Path>) -> anyhow::Result<Self> {
+    /// Starts one whose marked alerts go to a receiver.
+    pub async fn start(receiver: &Receiver) -> anyhow::Result<Self> {
+        let place = tempfile::tempdir()?;
+        let (data, config) = (place.path().join("data"), place.path().join("config"));
+        paced::write_rule(&config.join("rules"))?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(SERVE).arg(data).args(config).env("RUST_LOG", "warn");
+        command.arg(SERVE).args([&data, &config]).envs(receiver.variables()).env("RUST_LOG", "warn");
         let mut child = command.spawn().context("the instance")?;
-        let began = Instant::now();
-        loop {
-            if let Some(run) = RunFile::read(data)?.filter(|run| run.pid == child.id()) {
-                return Ok(Self { child, run });
-            }
-            if let Some(status) = child.try_wait()? {
-                bail!("the instance ended: {status}");
-            }
-            if began.elapsed() > START {
+        let run = match started(&mut child, &data) {
+            Ok(run) => run,
+            Err(error) => {
+                // It may have ended by itself.
                 let _ = child.kill();
-                bail!("the instance did not start within {START:?}");
+                return Err(error);
             }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// The way to it.
-    pub async fn session(&self) -> anyhow::Result<Session> {
-        Session::of(&self.run, None).await
-    }
-
-    /// CPU seconds used so far, user and system.
-    pub fn cpu_seconds(&self) -> f64 {
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let stat = text(&format!("/proc/{}/stat", self.child.id()));
-        let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-        (ticks(11) + ticks(12)) / TICKS_PER_SECOND
-    }
-
-    /// Resident memory in MB: now, and at its peak.
-    pub fn memory_mb(&self) -> (f64, f64) {
-        let status = text(&format!("/proc/{}/status", self.child.id()));
-        let kilobytes = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-            line.split_whitespace().nth(1).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default()
         };
-        (kilobytes("VmRSS:") / 1_024.0, kilobytes("VmHWM:") / 1_024.0)
+        let (ingest, gateway) = (run.ingest.to_string(), run.gateway.to_string());
+        let clients = Clients::connect(&ingest, &gateway, &run.token, None).await?;
+        let member = Member { name: "all seven, one process".to_owned(), kind: Kind::Service, pid: child.id() };
+        let system = System::new("all-in-one on embedded stores".to_owned(), clients, vec![member]).await?;
+        Ok(Self { child, place, system })
     }
 
-    /// Ends it, drained.
-    pub fn stop(mut self) -> anyhow::Result<()> {
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
+    /// Ends it, drained; bytes per event in hot store and archive.
+    pub async fn stop(mut self) -> anyhow::Result<(f64, f64)> {
+        let events = self.system.events().await?;
+        self.system.members.iter().try_for_each(|member| member.signal("TERM"))?;
         let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { bail!("the instance ended: {status}") }
+        if !status.success() {
+            bail!("the instance ended: {status}");
+        }
+        let per_event = |name: &str| bytes_below(&self.place.path().join("data").join(name)) as f64 / events as f64;
+        Ok((per_event("hot"), per_event("archive")))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Ended and waited for already, if all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn started(child: &mut Child, data: &Path) -> anyhow::Result<RunFile> {
+    let began = Instant::now();
+    loop {
+        if let Some(run) = RunFile::read(data)?.filter(|run| run.pid == child.id()) {
+            return Ok(run);
+        }
+        if let Some(status) = child.try_wait()? {
+            bail!("the instance ended: {status}");
+        }
+        if began.elapsed() > START {
+            bail!("the instance did not start within {START:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
