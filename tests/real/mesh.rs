@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_bus::Bus;
-use atalaya_bus::nats::{MaxBytes, Nats, Options, Reference};
+use atalaya_bus::nats::{MaxBytes, Nats, Options};
 use atalaya_chassis::config::Directory;
+use atalaya_model::SecretRef;
 use atalaya_normalizer::Enrichment;
 use atalaya_servers::mesh::{ADMIN, copy, example};
 use atalaya_servers::{free_port, key_file};
@@ -148,7 +149,7 @@ fn secret(place: &Place, tenant: &str) -> anyhow::Result<String> {
 async fn administrator(place: &Place, url: &str) -> anyhow::Result<Nats> {
     let options = Options {
         user: Some(ADMIN.to_owned()),
-        password: Some(Reference::File(place.join("secrets").join(ADMIN))),
+        password: Some(SecretRef::File(place.join("secrets").join(ADMIN))),
         max_bytes: MaxBytes { raw: 2 << 30, evt: 2 << 30, alert: 256 << 20, dlq: 256 << 20 },
         ..Options::default()
     };

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use self::bucket::NatsBucket;
 use self::link::Link;
-pub use self::options::{MaxBytes, Options, Reference};
+pub use self::options::{MaxBytes, Options};
 use self::reader::{NatsReader, Place};
 use self::trimmed::TrimLog;
 use crate::{

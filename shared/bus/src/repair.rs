@@ -182,7 +182,8 @@ impl StreamPlan {
     }
 }
 
-/// Compares the four streams with what is remembered of them, and reads them for what is missing. `life.filled` says up to where numbers are to be filled.
+/// Compares the four streams with what is remembered of them, and reads them for what is missing. `life.filled` says up
+/// to where numbers are to be filled.
 ///
 /// # Errors
 /// If the bus does not answer.

@@ -13,28 +13,7 @@ const STEP_S: i64 = 10;
 
 /// A plain rule whose matches are counted too, two counts that open as they are reached, one that waits for the
 /// watermark.
-pub(crate) const RULES: &str = "
-title: Failed
-id: f
-level: low
-logsource: {category: authentication}
-detection: {sel: {status_id: 2}, condition: sel}
----
-title: Guessing
-id: g
-level: high
-correlation: {type: event_count, rules: [f], group-by: [src_ip], timespan: 20s, condition: {gte: 3}, generate: true}
----
-title: Spray
-id: s
-level: high
-correlation: {type: value_count, rules: [f], group-by: [src_ip], timespan: 20s, condition: {field: user, gte: 3}}
----
-title: Seldom
-id: q
-level: high
-correlation: {type: event_count, rules: [f], group-by: [user], timespan: 20s, condition: {lt: 2}}
-";
+pub(crate) const RULES: &str = include_str!("../testdata/logins.yml");
 
 /// The spray is gone, guessing is another rule under its old id, logins that succeed are new.
 pub(crate) const OTHER_RULES: &str = "

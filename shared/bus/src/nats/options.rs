@@ -1,10 +1,10 @@
 //! Where the servers are, who we are to them, and how the streams are to be.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::ServerAddr;
+use atalaya_model::SecretRef;
 use serde::Deserialize;
 
 use crate::{BusError, Stream};
@@ -26,7 +26,7 @@ pub struct Options {
     /// A user name, for servers that know passwords.
     pub user: Option<String>,
     /// Its password.
-    pub password: Option<Reference>,
+    pub password: Option<SecretRef>,
     /// Certificates of the authorities to trust instead of the system's, PEM.
     pub ca_file: Option<PathBuf>,
     /// Our certificate, PEM, for servers that ask for one; with `key_file`.
@@ -107,43 +107,11 @@ impl Default for Options {
     }
 }
 
-/// Where a secret is: `env:NAME` or `file:PATH`. What it is never stands in a configuration, a log or an error.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Reference {
-    /// An environment variable.
-    Env(String),
-    /// A file.
-    File(PathBuf),
-}
-
-impl TryFrom<String> for Reference {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err("given by reference only: env:NAME or file:PATH".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
-}
-
-impl Reference {
-    fn read(&self) -> Result<String, BusError> {
-        match self {
-            Self::Env(name) => std::env::var(name).map_err(|_| BusError::Io(format!("{self} is not set"))),
-            Self::File(path) => read_secret(path),
-        }
+/// A secret, read where it is. The error names the place, never what is in it.
+fn read(secret: &SecretRef) -> Result<String, BusError> {
+    match secret {
+        SecretRef::Env(name) => std::env::var(name).map_err(|_| BusError::Io(format!("{secret} is not set"))),
+        SecretRef::File(path) => read_secret(path),
     }
 }
 
@@ -179,7 +147,7 @@ impl Options {
             client = client.nkey(read_secret(path)?);
         }
         if let Some(user) = &self.user {
-            let password = self.password.as_ref().map(Reference::read).transpose()?.unwrap_or_default();
+            let password = self.password.as_ref().map(read).transpose()?.unwrap_or_default();
             client = client.user_and_password(user.clone(), password);
         }
         if let Some(path) = &self.ca_file {
@@ -227,7 +195,7 @@ impl Options {
             "credentials_file" => self.credentials_file = path(),
             "nkey_file" => self.nkey_file = path(),
             "user" => self.user = Some(value.to_owned()),
-            "password" => self.password = Some(Reference::try_from(value.to_owned()).ok()?),
+            "password" => self.password = Some(SecretRef::try_from(value.to_owned()).ok()?),
             "ca_file" => self.ca_file = path(),
             "certificate_file" => self.certificate_file = path(),
             "key_file" => self.key_file = path(),
@@ -257,7 +225,7 @@ mod tests {
         let wanted = Options {
             replicas: 3,
             nkey_file: Some("/run/seed".into()),
-            password: Some(Reference::Env("X".to_owned())),
+            password: Some(SecretRef::Env("X".to_owned())),
             ..Options::default()
         };
         assert_eq!(options, wanted);
@@ -279,7 +247,7 @@ mod tests {
         let section = r#"{"replicas": 3, "max_bytes": {"raw": 5}, "password": "file:/run/password", "user": "me"}"#;
         let options: Options = serde_json::from_str(section).unwrap();
         assert_eq!((options.replicas, options.max_bytes.raw, options.max_bytes.evt), (3, 5, 8 << 30));
-        assert_eq!(options.password, Some(Reference::File("/run/password".into())));
+        assert_eq!(options.password, Some(SecretRef::File("/run/password".into())));
         for wrong in [r#"{"password": "hunter2"}"#, r#"{"colour": 1}"#] {
             let error = serde_json::from_str::<Options>(wrong).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");

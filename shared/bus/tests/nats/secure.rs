@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use atalaya_bus::nats::{Nats, Options, Reference};
+use atalaya_bus::nats::{Nats, Options};
 use atalaya_bus::{Bus, BusError, Stream};
+use atalaya_model::SecretRef;
 use atalaya_servers::{NatsOptions, NatsServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -39,7 +40,7 @@ async fn a_password_opens_and_a_wrong_one_is_told_at_once() {
     let directory = TempDir::new().unwrap();
     let user = Some(("me".to_owned(), "hunter2".to_owned()));
     let server = NatsServer::start(directory.path(), &NatsOptions { user, ..NatsOptions::default() }).unwrap();
-    let password = |text: &str| Some(Reference::File(write(directory.path(), text, &format!("{text}\n"))));
+    let password = |text: &str| Some(SecretRef::File(write(directory.path(), text, &format!("{text}\n"))));
     let me = |text| Options { user: Some("me".to_owned()), password: password(text), ..options() };
     works(&server, &me("hunter2")).await;
     let start = std::time::Instant::now();

@@ -4,28 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RULES: &str = "
-title: Failed
-id: f
-level: low
-logsource: {category: authentication}
-detection: {sel: {status_id: 2}, condition: sel}
----
-title: Guessing
-id: g
-level: high
-correlation: {type: event_count, rules: [f], group-by: [src_ip], timespan: 20s, condition: {gte: 3}, generate: true}
----
-title: Spray
-id: s
-level: high
-correlation: {type: value_count, rules: [f], group-by: [src_ip], timespan: 20s, condition: {field: user, gte: 3}}
----
-title: Seldom
-id: q
-level: high
-correlation: {type: event_count, rules: [f], group-by: [user], timespan: 20s, condition: {lt: 2}}
-";
+const RULES: &str = include_str!("../../../tests/testdata/logins.yml");
 
 #[derive(Clone, Debug)]
 enum Step {
