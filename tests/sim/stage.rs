@@ -76,7 +76,8 @@ impl Stage {
             }
             Self::Notifier => {
                 let deps = atalaya_alert_notifier::Deps { bus, stdout: Box::new(std::io::sink()) };
-                atalaya_alert_notifier::run(atalaya_alert_notifier::Config::default(), deps, shutdown).await
+                let config = atalaya_alert_notifier::Config { lease_ms: LEASE_MS, ..Default::default() };
+                atalaya_alert_notifier::run(config, deps, shutdown).await
             }
         }
     }

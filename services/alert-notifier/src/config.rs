@@ -15,6 +15,9 @@ use crate::routes::Routes;
 /// The longest time a receiver may take to answer, milliseconds.
 pub(crate) const MAX_ATTEMPT_TIMEOUT_MS: u64 = 60_000;
 
+/// The shortest time a lease may last, milliseconds: it is renewed three times within.
+const MIN_LEASE_MS: u64 = 300;
+
 /// Section `alert_notifier` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,6 +43,8 @@ pub struct Config {
     pub retry_cap_ms: u64,
     /// How long a webhook may take to answer, milliseconds; a mail's route says it itself.
     pub attempt_timeout_ms: u64,
+    /// How long a partition stays with a notifier that no longer answers, milliseconds.
+    pub lease_ms: u64,
 }
 
 impl Default for Config {
@@ -54,6 +59,7 @@ impl Default for Config {
             retry_base_ms: 1_000,
             retry_cap_ms: 300_000,
             attempt_timeout_ms: 10_000,
+            lease_ms: 3_000,
         }
     }
 }
@@ -82,6 +88,8 @@ impl Config {
             (1..=MAX_ATTEMPT_TIMEOUT_MS).contains(&self.attempt_timeout_ms),
             "alert_notifier.attempt_timeout_ms must be 1 to {MAX_ATTEMPT_TIMEOUT_MS}"
         );
+        let lease_ms = self.lease_ms;
+        anyhow::ensure!(lease_ms >= MIN_LEASE_MS, "alert_notifier.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");
         self.routes()?;
         check_mails("alert_notifier.default_routes", &self.default_routes)?;
         self.tenants.iter().try_for_each(|(tenant, routes)| check_mails(&format!("tenant {tenant}"), routes))
@@ -98,6 +106,10 @@ impl Config {
             base_us: micros(self.retry_base_ms),
             cap_us: micros(self.retry_cap_ms),
         }
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
     }
 
     pub(crate) fn attempt_timeout(&self) -> Duration {

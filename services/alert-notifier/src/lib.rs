@@ -25,10 +25,9 @@ mod worker;
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_bus::{Bucket, Bus, BusError, Lease, Stream, is_unanswered, patiently};
+use atalaya_bus::{Bus, BusError, Claim, Group, Lease, Stop, Stream, is_unanswered, patiently, work_leased};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
 use atalaya_model::TenantFile;
@@ -36,10 +35,7 @@ use tokio::task::JoinSet;
 
 pub use config::Config;
 use delivery::Senders;
-use worker::{WorkError, Worker};
-
-/// Pause before a lease is asked for again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+use worker::Worker;
 
 /// What the notifier talks to.
 pub struct Deps {
@@ -93,9 +89,9 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
     let asking = patiently(asking, |error: &BusError| is_unanswered(error));
     let Some(answer) = shutdown.unless_requested(asking).await else { return Ok(()) };
     let (partitions, leases) = answer?;
-    let shared = Arc::new(Shared { config, leases, bus: deps.bus, senders });
-    let mut tasks: JoinSet<()> =
-        (0..partitions).map(|partition| notify(Arc::clone(&shared), partition, shutdown.clone())).collect();
+    let group = Group::join(leases, "alert-notifier", config.lease(), partitions.into());
+    let shared = Arc::new(Shared { config, group, bus: deps.bus, senders, shutdown });
+    let mut tasks: JoinSet<()> = (0..partitions).map(|partition| notify(Arc::clone(&shared), partition)).collect();
     while let Some(ended) = tasks.join_next().await {
         ended.context("a partition's task")?;
     }
@@ -104,37 +100,22 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
 
 struct Shared {
     config: Config,
+    group: Arc<Group>,
     bus: Arc<dyn Bus>,
-    leases: Arc<dyn Bucket>,
     senders: Senders,
+    shutdown: Shutdown,
 }
 
-/// Works on a partition whenever its lease can be had.
-async fn notify(shared: Arc<Shared>, partition: u16, shutdown: Shutdown) {
-    while !shutdown.is_requested() {
-        match lease_and_work(&shared, partition, &shutdown).await {
-            Ok(()) => {}
-            Err(error) if error.needs_a_person() => {
-                telemetry::stopped(partition, &error.to_string());
-                return shutdown.requested().await;
-            }
-            Err(error) => telemetry::interrupted(partition, &error.to_string()),
-        }
-        shutdown.unless_requested(tokio::time::sleep(RETRY_PAUSE)).await;
-    }
-}
-
-async fn lease_and_work(shared: &Shared, partition: u16, shutdown: &Shutdown) -> Result<(), WorkError> {
-    let name = format!("alert.{partition}.notifier");
-    let leases = Arc::clone(&shared.leases);
-    let Some(mut lease) = Lease::acquire(leases, &name, "notifier", worker::LEASE_TTL).await? else {
-        return Ok(());
+/// Works on a partition whenever its lease can be had, until the drain is asked for.
+async fn notify(shared: Arc<Shared>, partition: u16) {
+    let Shared { config, group, bus, senders, shutdown } = shared.as_ref();
+    let claim = Claim { group: Arc::clone(group), name: format!("alert.{partition}.notifier") };
+    let work = |lease: Lease| {
+        lease.hold(async { Worker::resume(bus, config, senders.clone(), partition).await?.work(shutdown).await })
     };
-    let worked = match Worker::resume(&shared.bus, &shared.config, shared.senders.clone(), partition).await {
-        Ok(mut worker) => worker.work(&mut lease, shutdown).await,
-        Err(error) => Err(error),
+    let tell = |stop, error: &anyhow::Error| match stop {
+        Stop::Damaged => telemetry::stopped(partition, error),
+        Stop::Lost | Stop::Left | Stop::Failed => telemetry::interrupted(partition, error),
     };
-    let released = lease.release().await;
-    worked?;
-    Ok(released?)
+    work_leased(&claim, shutdown.requested(), work, tell).await;
 }

@@ -58,13 +58,17 @@ pub(crate) fn silence_unreadable(key: &str) {
 }
 
 /// A partition's worker lost its lease, or the bus did not answer; it starts again.
-pub(crate) fn interrupted(partition: u16, reason: &str) {
+pub(crate) fn interrupted(partition: u16, error: &anyhow::Error) {
     metrics::counter!("atalaya_notifier_interruptions_total").increment(1);
-    tracing::warn!(partition, reason, "notifying is interrupted and starts again from the outbox");
+    tracing::warn!(
+        partition,
+        reason = format!("{error:#}"),
+        "notifying is interrupted and starts again from the outbox"
+    );
 }
 
 /// A partition cannot go on without a person.
-pub(crate) fn stopped(partition: u16, reason: &str) {
+pub(crate) fn stopped(partition: u16, error: &anyhow::Error) {
     metrics::counter!("atalaya_alarms_total", "service" => "alert_notifier").increment(1);
-    tracing::error!(partition, reason, "notifying of this partition has stopped");
+    tracing::error!(partition, reason = format!("{error:#}"), "notifying of this partition has stopped");
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use atalaya_bus::{
-    Bucket, BucketError, Bus, BusError, ChainCheck, Filter, Kind, Lease, LeaseError, Message, Position, Reader, Stream,
-    now_us, verify_position,
+    Bucket, Bus, ChainCheck, Damage, Filter, Kind, Message, Position, Reader, Stream, now_us, verify_position,
 };
 use atalaya_chassis::Shutdown;
-use atalaya_model::{Alert, Books, ParseSpanError};
+use atalaya_model::{Alert, Books};
 use atalaya_proto::alert_v1::Alerts;
 use prost::Message as _;
 use tokio::time::Instant;
@@ -25,47 +25,17 @@ const MAX_ALERTS_PER_BATCH: usize = 1_024;
 /// Messages taken in before the outbox is written.
 const MAX_MESSAGES_PER_BATCH: usize = 256;
 
-/// How long a lease lasts, and how often it is renewed.
-pub(crate) const LEASE_TTL: Duration = Duration::from_secs(10);
-const RENEW_EVERY: Duration = Duration::from_secs(3);
-
 /// The floor moves at most this often; so does the position of messages without alerts.
 const FLOOR_EVERY: Duration = Duration::from_millis(250);
 
 /// A silence counts at the latest after this.
 const SILENCES_EVERY: Duration = Duration::from_secs(1);
 
+/// How long nothing may happen before it is looked whether something is due.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3);
+
 /// How long a drain waits for attempts under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why a partition's worker ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WorkError {
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    #[error("outbox: {0}")]
-    Bucket(#[from] BucketError),
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    #[error("another worker holds the lease now")]
-    LeaseLost,
-    #[error("ALERT {sequence}: {reason}")]
-    Alert { sequence: u64, reason: String },
-    #[error("routes: {0}")]
-    Routes(#[from] ParseSpanError),
-}
-
-impl WorkError {
-    /// Whether trying again is of no use.
-    pub(crate) fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
-            Self::Bus(BusError::Damaged { .. } | BusError::Gap { .. } | BusError::Mismatch(_))
-                | Self::Alert { .. }
-                | Self::Routes(_)
-        )
-    }
-}
 
 /// The worker of one partition.
 pub(crate) struct Worker {
@@ -92,11 +62,11 @@ impl Worker {
         config: &Config,
         senders: Senders,
         partition: u16,
-    ) -> Result<Self, WorkError> {
-        let (outbox, episodes) = Outbox::open(bus.as_ref(), partition).await?;
+    ) -> anyhow::Result<Self> {
+        let (outbox, episodes) = Outbox::open(bus.as_ref(), partition).await.context("outbox")?;
         verify_position(bus.as_ref(), Stream::Alert, outbox.position()).await?;
         let after = outbox.position().sequence;
-        let filter = Filter::new(&format!("alert.{partition}")).map_err(|error| BusError::Io(error.to_string()))?;
+        let filter = Filter::new(&format!("alert.{partition}"))?;
         Ok(Self {
             grouping: Grouping::resume(config.routes()?, config.retry(), episodes, now_us()),
             deliveries: Deliveries::new(senders),
@@ -115,29 +85,22 @@ impl Worker {
         })
     }
 
-    /// Works until the drain is asked for or the lease is lost.
-    pub(crate) async fn work(&mut self, lease: &mut Lease, shutdown: &Shutdown) -> Result<(), WorkError> {
-        let mut renew_at = Instant::now() + RENEW_EVERY;
+    /// Works until the drain is asked for.
+    pub(crate) async fn work(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         loop {
             self.step().await?;
-            let wake_at = self.wake_at(renew_at);
+            let wake_at = self.wake_at();
             tokio::select! {
                 () = shutdown.requested() => return self.drain().await,
                 message = self.reader.next() => self.take_batch(message?).await?,
                 ended = self.deliveries.next() => self.note_all(ended),
                 () = tokio::time::sleep_until(wake_at) => {}
             }
-            if Instant::now() >= renew_at {
-                if !lease.renew().await? {
-                    return Err(WorkError::LeaseLost);
-                }
-                renew_at = Instant::now() + RENEW_EVERY;
-            }
         }
     }
 
-    fn wake_at(&self, renew_at: Instant) -> Instant {
-        let mut wake_at = renew_at;
+    fn wake_at(&self) -> Instant {
+        let mut wake_at = Instant::now() + LONGEST_SLEEP;
         let now = now_us();
         if let Some(at_us) = self.grouping.next_after(now) {
             let wait_us = u64::try_from(at_us - now).unwrap_or(0);
@@ -149,7 +112,7 @@ impl Worker {
         wake_at
     }
 
-    async fn take_batch(&mut self, first: Message) -> Result<(), WorkError> {
+    async fn take_batch(&mut self, first: Message) -> anyhow::Result<()> {
         if self.silences_at.is_none_or(|at| at.elapsed() >= SILENCES_EVERY) {
             self.silences = Silences::read(self.silences_bucket.as_ref()).await?;
             self.silences_at = Some(Instant::now());
@@ -166,7 +129,7 @@ impl Worker {
         Ok(())
     }
 
-    fn take(&mut self, message: &Message, now: i64) -> Result<usize, WorkError> {
+    fn take(&mut self, message: &Message, now: i64) -> anyhow::Result<usize> {
         self.chain.check(message)?;
         let alerts = if message.headers.kind == Kind::Data { decode(message)? } else { Vec::new() };
         let intake = self.grouping.intake(message.sequence, &alerts, &self.silences, now);
@@ -185,7 +148,7 @@ impl Worker {
             match ended {
                 Ok((attempt, outcome)) => self.note(&attempt, outcome),
                 // Only a panic ends here: the message stays in flight, and is tried again after the next start.
-                Err(error) => telemetry::interrupted(self.partition, &error.to_string()),
+                Err(error) => telemetry::interrupted(self.partition, &error.into()),
             }
             next = self.deliveries.try_next();
         }
@@ -204,7 +167,7 @@ impl Worker {
     }
 
     /// Stores what changed, then does what follows from it.
-    async fn step(&mut self) -> Result<(), WorkError> {
+    async fn step(&mut self) -> anyhow::Result<()> {
         let now = now_us();
         self.grouping.write_due(now);
         let changed = self.grouping.take_changed();
@@ -226,7 +189,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn advance(&mut self) -> Result<(), WorkError> {
+    async fn advance(&mut self) -> anyhow::Result<()> {
         if let Some(position) = self.covered.take() {
             self.outbox.advance(position, &std::mem::take(&mut self.counted)).await?;
             self.floor_stale = true;
@@ -234,7 +197,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn forget(&mut self, now: i64) -> Result<(), WorkError> {
+    async fn forget(&mut self, now: i64) -> anyhow::Result<()> {
         let position = self.outbox.position().sequence;
         let ids = self.grouping.forgettable(position, now, MAX_FORGOTTEN_PER_WRITE);
         if !ids.is_empty() {
@@ -244,7 +207,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn publish(&mut self) -> Result<(), WorkError> {
+    async fn publish(&mut self) -> anyhow::Result<()> {
         self.outbox.publish(self.grouping.settled()).await?;
         self.floor_stale = false;
         self.floor_at = Instant::now() + FLOOR_EVERY;
@@ -252,7 +215,7 @@ impl Worker {
     }
 
     /// Lets attempts under way end; what is not delivered then is tried again by the next worker.
-    async fn drain(&mut self) -> Result<(), WorkError> {
+    async fn drain(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while !self.deliveries.is_empty() {
             match tokio::time::timeout_at(deadline, self.deliveries.next()).await {
@@ -266,8 +229,8 @@ impl Worker {
     }
 }
 
-fn decode(message: &Message) -> Result<Vec<Alert>, WorkError> {
-    let wrong = |reason: String| WorkError::Alert { sequence: message.sequence, reason };
+fn decode(message: &Message) -> Result<Vec<Alert>, Damage> {
+    let wrong = |reason: String| Damage::new(format!("ALERT {}: {reason}", message.sequence));
     let body = Alerts::decode(message.body.clone()).map_err(|error| wrong(error.to_string()))?;
     let alerts = body.alerts.into_iter().map(Alert::try_from).collect::<Result<_, _>>();
     alerts.map_err(|error| wrong(error.to_string()))

@@ -186,13 +186,16 @@ fn config(routes: Vec<Route>) -> Config {
         retry_base_ms: 20,
         retry_cap_ms: 50,
         attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
+        lease_ms: 600,
         ..Config::default()
     }
 }
 
 async fn break_lease(bus: &dyn Bus) {
     let leases = bus.bucket("leases").await.unwrap();
-    leases.delete(&format!("alert.{PARTITION}.notifier")).await.unwrap();
+    for entry in leases.list("").await.unwrap() {
+        leases.delete(&entry.key).await.unwrap();
+    }
 }
 
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
