@@ -30,10 +30,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use atalaya_archive::Archive;
-use atalaya_bus::Bus;
+use atalaya_bus::{Bus, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
-use atalaya_hot::Hot;
+use atalaya_hot::{Hot, HotError};
 
 pub use archived::MAX_REFILL_ROWS;
 pub use config::Config;
@@ -66,7 +66,8 @@ impl atalaya_chassis::Service for Service {
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
         let bus =
             atalaya_bus::open_with(&config.bus, &config.nats).await.with_context(|| format!("bus {}", config.bus))?;
-        let hot = atalaya_hot::open_with(&config.hot, &config.cassandra)
+        let opening = || atalaya_hot::open_with(&config.hot, &config.cassandra);
+        let hot = patiently(opening, |error| matches!(error, HotError::Io(_)))
             .await
             .with_context(|| format!("hot {}", config.hot))?;
         let archive = Archive::open_with(&config.archive, &config.s3);

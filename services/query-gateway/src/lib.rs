@@ -28,10 +28,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use atalaya_archive::Archive;
-use atalaya_bus::{Bus, now_us};
+use atalaya_bus::{Bus, now_us, patiently};
 use atalaya_chassis::Shutdown;
 use atalaya_chassis::config::Directory;
-use atalaya_hot::Hot;
+use atalaya_hot::{Hot, HotError};
 use atalaya_model::Principals;
 use tokio::net::TcpListener;
 
@@ -74,11 +74,12 @@ impl atalaya_chassis::Service for Service {
 
     async fn connect(config: &Config) -> anyhow::Result<Deps> {
         let listener = TcpListener::bind(&config.listen).await;
+        let opening_hot = || atalaya_hot::open_with(&config.hot, &config.cassandra);
         Ok(Deps {
             bus: atalaya_bus::open_with(&config.bus, &config.nats)
                 .await
                 .with_context(|| format!("bus {}", config.bus))?,
-            hot: atalaya_hot::open_with(&config.hot, &config.cassandra)
+            hot: patiently(opening_hot, |error| matches!(error, HotError::Io(_)))
                 .await
                 .with_context(|| format!("hot {}", config.hot))?,
             archive: Archive::open_with(&config.archive, &config.s3)

@@ -157,7 +157,7 @@ fn is_passing(error: &ExecutionError) -> bool {
 
 /// The secret that a reference names.
 async fn secret(reference: &SecretRef) -> Result<String, HotError> {
-    let wrong = |reason: String| HotError::Io(format!("cassandra: {reference}: {reason}"));
+    let wrong = |reason: String| HotError::Request(format!("cassandra: {reference}: {reason}"));
     match reference {
         SecretRef::Env(name) => std::env::var(name).map_err(|error| wrong(error.to_string())),
         SecretRef::File(path) => {
@@ -168,8 +168,9 @@ async fn secret(reference: &SecretRef) -> Result<String, HotError> {
 }
 
 fn tls_config(tls: &Tls) -> Result<rustls::ClientConfig, HotError> {
-    let wrong =
-        |what: &std::path::Path, reason: String| HotError::Io(format!("cassandra: TLS: {}: {reason}", what.display()));
+    let wrong = |what: &std::path::Path, reason: String| {
+        HotError::Request(format!("cassandra: TLS: {}: {reason}", what.display()))
+    };
     let chain = |path: &std::path::Path| -> Result<Vec<CertificateDer<'static>>, HotError> {
         let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error.to_string()))?;
         certificates.collect::<Result<_, _>>().map_err(|error| wrong(path, error.to_string()))
