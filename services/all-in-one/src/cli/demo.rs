@@ -1,10 +1,10 @@
 //! `atalaya demo`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use atalaya_proto::query_v1::{StatusRequest, StatusResponse, WatchAlertsRequest};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,11 +48,11 @@ fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number above 0".to_owned())
 }
 
-pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<Outcome> {
+/// Plays the day in a directory of its own, which is gone afterwards.
+pub(super) async fn demo(args: DemoArgs, temporary: &Path) -> anyhow::Result<Outcome> {
     quiet_logs()?;
-    let temporary = tempfile::tempdir().context("a temporary directory")?;
-    let data = args.data.clone().unwrap_or_else(|| temporary.path().join("data"));
-    let (logs, config) = (temporary.path().join("logs"), temporary.path().join("config"));
+    let data = args.data.clone().unwrap_or_else(|| temporary.join("data"));
+    let (logs, config) = (temporary.join("logs"), temporary.join("config"));
     play::prepare(&logs, &config)?;
     let instance = Instance::start(Options {
         config: Some(config),
@@ -78,7 +78,7 @@ pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<Outcome> {
     outcome
 }
 
-async fn played(session: &Session, args: &DemoArgs, logs: &std::path::Path) -> anyhow::Result<()> {
+async fn played(session: &Session, args: &DemoArgs, logs: &Path) -> anyhow::Result<()> {
     let day = day::day(args.seed);
     let bar = if output::draws_progress() { ProgressBar::new(day.len() as u64) } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} events")?);

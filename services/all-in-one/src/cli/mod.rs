@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::Reach;
@@ -94,11 +95,16 @@ pub fn main() -> ExitCode {
 
 fn tokio_main(cli: Cli) -> anyhow::Result<Outcome> {
     let command = cli.command.unwrap_or(Command::Run(cli.run));
+    // Gone after the runtime, which the stores in it live as long as.
+    let mut temporary = None;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Run(args) => run::run(args).await,
-            Command::Demo(args) => demo::demo(args).await,
+            Command::Demo(args) => {
+                let temporary = temporary.insert(tempfile::tempdir().context("a temporary directory")?);
+                demo::demo(args, temporary.path()).await
+            }
             Command::Replay(args) => replay::replay(args).await,
             Command::Sql(args) => sql::sql(args).await,
             Command::Lookup(args) => lookup::lookup(args).await,
