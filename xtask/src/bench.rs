@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::suites::{FEATURES, cargo};
+use crate::suites::cargo;
 
 pub(crate) use arguments::{Arguments, EXAMPLES};
 
@@ -20,14 +20,14 @@ pub(crate) fn spine(release: bool, arguments: &Arguments) -> anyhow::Result<Exit
     let profile = ["--profile", if release { "release" } else { "dev" }];
     if !arguments.all_in_one() && arguments.binaries.is_none() {
         let mut build = cargo(&["build", "--bins"]);
-        let built = build.args(SPINE).args(FEATURES).args(profile).status().context("cargo build")?;
+        let built = build.args(SPINE).args(profile).status().context("cargo build")?;
         if !built.success() {
             return Ok(ExitCode::FAILURE);
         }
     }
     let asked = std::env::args().skip_while(|argument| argument != "spine").skip(1);
     let mut bench = cargo(&["bench"]);
-    bench.args(SPINE).args(FEATURES).args(profile).arg("--").args(asked.filter(|argument| argument != "--release"));
+    bench.args(SPINE).args(profile).arg("--").args(asked.filter(|argument| argument != "--release"));
     let status = bench.status().context("cargo bench")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

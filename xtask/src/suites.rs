@@ -31,9 +31,6 @@ pub(crate) enum Suite {
 /// What runs without a name.
 const ALL: [Suite; 6] = [Suite::Unit, Suite::Conformance, Suite::Pipeline, Suite::Sim, Suite::Lint, Suite::Helm];
 
-/// What a port's conformance suite hides behind; the same for every suite, so that nothing is compiled twice.
-pub(crate) const FEATURES: [&str; 2] = ["--features", "atalaya-bus/conformance,atalaya-hot/conformance"];
-
 /// Tests that ran, by how they ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
@@ -105,14 +102,13 @@ impl Suite {
 /// Builds the binaries of the services; whether they compile. Always the whole workspace, so that the suites find the
 /// same compiled crates.
 pub(crate) fn build_services() -> anyhow::Result<bool> {
-    let mut build = cargo(&["build", "--workspace", "--bins"]);
-    Ok(build.args(FEATURES).status().context("cargo build")?.success())
+    Ok(cargo(&["build", "--workspace", "--bins"]).status().context("cargo build")?.success())
 }
 
 /// Runs some tests; always with the whole workspace, so that every suite finds the same compiled crates.
 fn tests(selection: &[String]) -> anyhow::Result<Totals> {
     let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    cargo.args(FEATURES).args(selection);
+    cargo.args(selection);
     counted(cargo)
 }
 
@@ -131,7 +127,7 @@ fn targets(suite: Suite) -> anyhow::Result<Vec<String>> {
 
 fn lint() -> anyhow::Result<Totals> {
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--quiet"]);
-    clippy.args(FEATURES).args(["--", "--deny", "warnings"]);
+    clippy.args(["--", "--deny", "warnings"]);
     let mut totals = counted_step("fmt", cargo(&["fmt", "--all", "--check"]))?;
     totals += counted_step("clippy", clippy)?;
     totals += counted_step("deny", deny(&["licenses", "bans", "sources"])?)?;

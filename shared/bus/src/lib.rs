@@ -24,7 +24,6 @@ mod subject;
 mod trim;
 mod writer;
 
-#[cfg(feature = "conformance")]
 pub mod conformance;
 
 use std::sync::Arc;

@@ -20,7 +20,6 @@ mod port;
 mod rows;
 mod stance;
 
-#[cfg(feature = "conformance")]
 pub mod conformance;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use atalaya_servers::Process;
 
 use super::{PRESETS, Preset, Tools, rendered, root, said, step, timed};
-use crate::suites::{FEATURES, Totals, cargo, say};
+use crate::suites::{Totals, cargo, say};
 
 /// How long the product may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ pub(super) fn checks(tools: &Tools, place: &Path) -> anyhow::Result<Totals> {
 /// The all-in-one's binary, compiled as the other suites compile it, so that nothing is compiled twice.
 fn built() -> anyhow::Result<PathBuf> {
     let mut build = cargo(&["test", "--workspace", "--quiet", "--no-run", "--test", "pipeline"]);
-    ensure!(build.args(FEATURES).status().context("cargo test --no-run")?.success(), "it does not compile");
+    ensure!(build.status().context("cargo test --no-run")?.success(), "it does not compile");
     let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output().context("cargo metadata")?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;

@@ -220,5 +220,5 @@ fn node(host: &str) -> Option<String> {
     if valid { Some(format!("{name}:{}", port?)) } else { None }
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod tests;

@@ -218,5 +218,5 @@ impl Tables for Arc<Store> {
     }
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod tests;
