@@ -26,6 +26,8 @@ pub(crate) struct Stage {
     bus: Arc<dyn Bus>,
     writer: AsyncMutex<FencedWriter>,
     screen: Screen,
+    /// Attempts at a message before it is given up.
+    max_attempts: u32,
 }
 
 #[derive(Clone, Default)]
@@ -82,38 +84,51 @@ impl Stage {
         Self::over(place, bus).await
     }
 
-    /// With a journal of one partition that a kill is safe for, and a power cut is not.
+    /// With a journal of one partition that a kill is safe for, and a power cut is not. No message is given up.
     pub(crate) async fn small() -> Self {
         let place = tempfile::tempdir().unwrap();
         let options = Options { partitions: 1, sync: false, ..Options::default() };
         let bus = Journal::open(place.path().join("bus"), &options).unwrap();
-        Self::over(place, Arc::new(bus)).await
+        Self { max_attempts: u32::MAX, ..Self::over(place, Arc::new(bus)).await }
     }
 
     pub(crate) async fn over(place: tempfile::TempDir, bus: Arc<dyn Bus>) -> Self {
         atalaya_chassis::install_tls_provider();
         std::fs::write(place.path().join("key"), SECRET).unwrap();
         let writer = FencedWriter::resume(Arc::clone(&bus), OutputLane::alert(PARTITION)).await.unwrap();
-        Self { place, bus, writer: AsyncMutex::new(writer), screen: Screen::default() }
+        Self { place, bus, writer: AsyncMutex::new(writer), screen: Screen::default(), max_attempts: MAX_ATTEMPTS }
     }
 
     pub(crate) fn start(&self, routes: Vec<Route>) -> Running {
         let (trigger, shutdown) = Shutdown::new();
-        let deps = self.deps(Arc::clone(&self.bus));
-        let task = tokio::spawn(atalaya_alert_notifier::run(config(routes), deps, shutdown));
+        let (config, deps) = (self.config(routes), self.deps(Arc::clone(&self.bus)));
+        let task = tokio::spawn(atalaya_alert_notifier::run(config, deps, shutdown));
         Running { trigger, task, bus: Arc::clone(&self.bus) }
     }
 
     /// Starts a notifier for which all goes wrong that the life says.
     pub(crate) fn live(&self, routes: Vec<Route>, life: Arc<Life>) -> Living {
         let (trigger, shutdown) = Shutdown::new();
+        let config = self.config(routes);
         let deps = self.deps(FaultBus::new(Arc::clone(&self.bus), Arc::clone(&life)));
         let living = Arc::clone(&life);
         let task = tokio::spawn(async move {
             let _undrained = trigger;
-            living.run(atalaya_alert_notifier::run(config(routes), deps, shutdown)).await
+            living.run(atalaya_alert_notifier::run(config, deps, shutdown)).await
         });
         Living { life, task }
+    }
+
+    fn config(&self, routes: Vec<Route>) -> Config {
+        Config {
+            tenants: HashMap::from([("acme".parse().unwrap(), routes)]),
+            max_attempts: self.max_attempts,
+            retry_base_ms: 20,
+            retry_cap_ms: 50,
+            attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
+            lease_ms: 600,
+            ..Config::default()
+        }
     }
 
     fn deps(&self, bus: Arc<dyn Bus>) -> Deps {
@@ -162,11 +177,17 @@ impl Stage {
     /// Waits until the floor counts this, and covers everything that was written.
     pub(crate) async fn settled(&self, expected: Counts) {
         let last = self.writer.lock().await.last();
-        eventually(&format!("{expected:?}"), || async {
-            let floor = self.floor().await;
-            floor.position.sequence == last && floor.books.total(|key| key.source == "alerts") == expected
-        })
-        .await;
+        let begun = std::time::Instant::now();
+        loop {
+            let Floor { position, books } = self.floor().await;
+            let counted = books.total(|key| key.source == "alerts");
+            if position.sequence == last && counted == expected {
+                return;
+            }
+            let found = format!("{} of {last}, {counted:?}", position.sequence);
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for {expected:?}: {found}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// What the notifier tells others.
@@ -176,18 +197,6 @@ impl Stage {
         let mut own =
             all.into_iter().filter(|(reader, scope, _)| reader == "notifier" && *scope == PARTITION.to_string());
         own.next().map(|(_, _, floor)| floor).unwrap_or_default()
-    }
-}
-
-fn config(routes: Vec<Route>) -> Config {
-    Config {
-        tenants: HashMap::from([("acme".parse().unwrap(), routes)]),
-        max_attempts: MAX_ATTEMPTS,
-        retry_base_ms: 20,
-        retry_cap_ms: 50,
-        attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
-        lease_ms: 600,
-        ..Config::default()
     }
 }
 
