@@ -261,8 +261,8 @@ pub trait Bucket: Send + Sync {
     /// With a `ttl` it vanishes by itself unless it is written again before.
     async fn put(&self, key: &str, value: Bytes, expected: u64, ttl: Option<Duration>) -> Result<u64, BucketError>;
 
-    /// Removes an entry, whatever its revision. Where the bus is a NATS server, one that is killed soon after may bring the
-    /// entry back as it was: whoever removes must bear that.
+    /// Removes an entry, whatever its revision. Where the bus is a NATS server, one that is killed soon after may bring
+    /// the entry back as it was: whoever removes must bear that.
     async fn delete(&self, key: &str) -> Result<(), BucketError>;
 
     /// Every entry whose key begins so, by key.
