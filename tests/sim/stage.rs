@@ -12,9 +12,6 @@ use crate::input::TENANTS;
 use crate::stores::{FaultHot, FaultStore};
 use crate::world::World;
 
-/// How long leases last: long for a machine that plays many worlds at once. Those of the dead are taken away.
-const LEASE_MS: u64 = 3_000;
-
 /// A process; all but the feeders are the real services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
@@ -50,7 +47,7 @@ impl Stage {
         match self {
             Self::Feeder(lane) => feed::run(world, lane, bus, shutdown).await,
             Self::Normalizer => {
-                let config = atalaya_normalizer::Config { lease_ms: LEASE_MS, ..Default::default() };
+                let config = atalaya_normalizer::Config::default();
                 let deps = atalaya_normalizer::Deps { bus, enrichment: config.enrichment()? };
                 atalaya_normalizer::run(config, deps, shutdown).await
             }
@@ -59,24 +56,19 @@ impl Stage {
                 atalaya_correlator::run(correlator(), deps, shutdown).await
             }
             Self::HotStore => {
-                let config = atalaya_hot_store::Config { lease_ms: LEASE_MS, ..Default::default() };
+                let config = atalaya_hot_store::Config::default();
                 let hot = Arc::new(FaultHot { hot: Arc::clone(&world.hot), life: Arc::clone(life) });
                 let archive = Archive::over(store(&world.archive))?;
                 atalaya_hot_store::run(config, atalaya_hot_store::Deps { bus, hot, archive }, shutdown).await
             }
             Self::ColdArchive => {
-                let config = atalaya_cold_archive::Config {
-                    lease_ms: LEASE_MS,
-                    flush_ms: 100,
-                    close_linger_ms: 20,
-                    ..Default::default()
-                };
+                let config = atalaya_cold_archive::Config { flush_ms: 100, close_linger_ms: 20, ..Default::default() };
                 let archive = Archive::over(store(&world.archive))?;
                 atalaya_cold_archive::run(config, atalaya_cold_archive::Deps { bus, archive }, shutdown).await
             }
             Self::Notifier => {
                 let deps = atalaya_alert_notifier::Deps { bus, stdout: Box::new(std::io::sink()) };
-                let config = atalaya_alert_notifier::Config { lease_ms: LEASE_MS, ..Default::default() };
+                let config = atalaya_alert_notifier::Config::default();
                 atalaya_alert_notifier::run(config, deps, shutdown).await
             }
         }
@@ -110,5 +102,5 @@ impl Stage {
 
 /// A correlator that takes snapshots all the time.
 pub(crate) fn correlator() -> atalaya_correlator::Config {
-    atalaya_correlator::Config { lease_ms: LEASE_MS, snapshot_ms: 100, ..Default::default() }
+    atalaya_correlator::Config { snapshot_ms: 100, ..Default::default() }
 }

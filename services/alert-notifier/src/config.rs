@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use atalaya_bus::LeaseMs;
 use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_model::{Level, ParseSpanError, Receiver, Route, Tenant};
 use serde::Deserialize;
@@ -14,9 +15,6 @@ use crate::routes::Routes;
 
 /// The longest time a receiver may take to answer, milliseconds.
 pub(crate) const MAX_ATTEMPT_TIMEOUT_MS: u64 = 60_000;
-
-/// The shortest time a lease may last, milliseconds: it is renewed three times within.
-const MIN_LEASE_MS: u64 = 300;
 
 /// Section `alert_notifier` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,7 +42,7 @@ pub struct Config {
     /// How long a webhook may take to answer, milliseconds; a mail's route says it itself.
     pub attempt_timeout_ms: u64,
     /// How long a partition stays with a notifier that no longer answers, milliseconds.
-    pub lease_ms: u64,
+    pub lease_ms: LeaseMs,
 }
 
 impl Default for Config {
@@ -59,7 +57,7 @@ impl Default for Config {
             retry_base_ms: 1_000,
             retry_cap_ms: 300_000,
             attempt_timeout_ms: 10_000,
-            lease_ms: 3_000,
+            lease_ms: LeaseMs::default(),
         }
     }
 }
@@ -88,8 +86,6 @@ impl Config {
             (1..=MAX_ATTEMPT_TIMEOUT_MS).contains(&self.attempt_timeout_ms),
             "alert_notifier.attempt_timeout_ms must be 1 to {MAX_ATTEMPT_TIMEOUT_MS}"
         );
-        let lease_ms = self.lease_ms;
-        anyhow::ensure!(lease_ms >= MIN_LEASE_MS, "alert_notifier.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");
         self.routes()?;
         check_mails("alert_notifier.default_routes", &self.default_routes)?;
         self.tenants.iter().try_for_each(|(tenant, routes)| check_mails(&format!("tenant {tenant}"), routes))
@@ -106,10 +102,6 @@ impl Config {
             base_us: micros(self.retry_base_ms),
             cap_us: micros(self.retry_cap_ms),
         }
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 
     pub(crate) fn attempt_timeout(&self) -> Duration {

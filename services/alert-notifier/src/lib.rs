@@ -89,7 +89,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Resu
     let asking = patiently(asking, |error: &BusError| is_unanswered(error));
     let Some(answer) = shutdown.unless_requested(asking).await else { return Ok(()) };
     let (partitions, leases) = answer?;
-    let group = Group::join(leases, "alert-notifier", config.lease(), partitions.into());
+    let group = Group::join(leases, "alert-notifier", config.lease_ms.into(), partitions.into());
     let shared = Arc::new(Shared { config, group, bus: deps.bus, senders, shutdown });
     let mut tasks: JoinSet<()> = (0..partitions).map(|partition| notify(Arc::clone(&shared), partition)).collect();
     while let Some(ended) = tasks.join_next().await {

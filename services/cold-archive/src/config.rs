@@ -1,15 +1,11 @@
 //! What the cold archive is told: section `cold_archive`.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use atalaya_archive::S3Options;
+use atalaya_bus::LeaseMs;
 use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use serde::Deserialize;
-
-/// The shortest time a lease may last, milliseconds: it is renewed three times within.
-const MIN_LEASE_MS: u64 = 300;
 
 /// Longest wait before a flush, milliseconds: a row must be visible ten seconds after it arrived.
 const MAX_FLUSH_MS: u64 = 8_000;
@@ -39,7 +35,7 @@ pub struct Config {
     /// How long the end of a backfill's input waits for the ends of others, milliseconds.
     pub close_linger_ms: u64,
     /// How long a partition stays with a cold archive that no longer answers, milliseconds.
-    pub lease_ms: u64,
+    pub lease_ms: LeaseMs,
 }
 
 impl Default for Config {
@@ -53,7 +49,7 @@ impl Default for Config {
             flush_rows: 250_000,
             flush_bytes: 32 << 20,
             close_linger_ms: 200,
-            lease_ms: 3_000,
+            lease_ms: LeaseMs::default(),
         }
     }
 }
@@ -79,15 +75,10 @@ impl Config {
     /// If one is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
         self.s3.validate()?;
-        let Self { flush_ms, flush_rows, flush_bytes, lease_ms, .. } = self;
+        let Self { flush_ms, flush_rows, flush_bytes, .. } = self;
         ensure!(*flush_ms <= MAX_FLUSH_MS, "cold_archive.flush_ms: {flush_ms} is more than {MAX_FLUSH_MS}");
         ensure!(*flush_rows > 0, "cold_archive.flush_rows: write 1 or more");
         ensure!(*flush_bytes > 0, "cold_archive.flush_bytes: write 1 or more");
-        ensure!(*lease_ms >= MIN_LEASE_MS, "cold_archive.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");
         Ok(())
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 }

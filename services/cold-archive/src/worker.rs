@@ -91,7 +91,7 @@ async fn start(
     }
     let shared = Arc::new(Shared {
         floors: Floors::open(bus.as_ref()).await?,
-        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "cold-archive", config.lease(), scopes.len()),
+        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "cold-archive", config.lease_ms.into(), scopes.len()),
         archive: deps.archive.clone(),
         repaired_us: Arc::clone(repaired_us),
         bus,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use atalaya_archive::S3Options;
+use atalaya_bus::LeaseMs;
 use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use serde::Deserialize;
@@ -11,9 +12,6 @@ use serde::Deserialize;
 use crate::built_in_rules;
 use crate::detect::Limits;
 use crate::sigma::RuleFile;
-
-/// The shortest time a lease may last, milliseconds: it is renewed three times within.
-const MIN_LEASE_MS: u64 = 300;
 
 /// Section `correlator` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,7 +41,7 @@ pub struct Config {
     /// How often a partition that moved is snapshotted, milliseconds.
     pub snapshot_ms: u64,
     /// How long a partition stays with a correlator that no longer answers, milliseconds.
-    pub lease_ms: u64,
+    pub lease_ms: LeaseMs,
 }
 
 impl Default for Config {
@@ -58,7 +56,7 @@ impl Default for Config {
             groups_per_rule: 100_000,
             idle_ms: 300_000,
             snapshot_ms: 15_000,
-            lease_ms: 3_000,
+            lease_ms: LeaseMs::default(),
         }
     }
 }
@@ -86,11 +84,10 @@ impl Config {
     /// # Errors
     /// If one is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
-        let Self { groups_per_rule, snapshot_ms, lease_ms, .. } = self;
+        let Self { groups_per_rule, snapshot_ms, .. } = self;
         self.s3.validate().context("s3")?;
         ensure!(*groups_per_rule > 0, "correlator.groups_per_rule: write 1 or more");
         ensure!(*snapshot_ms > 0, "correlator.snapshot_ms: write 1 or more");
-        ensure!(*lease_ms >= MIN_LEASE_MS, "correlator.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");
         Ok(())
     }
 
@@ -102,10 +99,6 @@ impl Config {
     pub(crate) fn limits(&self) -> Limits {
         let idle_us = i64::try_from(self.idle_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
         Limits { groups_per_rule: self.groups_per_rule, idle_us }
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 
     pub(crate) fn snapshot_every(&self) -> Duration {

@@ -108,7 +108,7 @@ async fn start(config: &Config, deps: &Deps, rules: &rules::Rules, shutdown: &Sh
     snapshots.keep_rules(rules).await.context("state store")?;
     let shared = Arc::new(worker::Shared {
         floors: Floors::open(bus.as_ref()).await?,
-        group: Group::join(bus.bucket("leases").await?, "correlator", config.lease(), partitions.into()),
+        group: Group::join(bus.bucket("leases").await?, "correlator", config.lease_ms.into(), partitions.into()),
         snapshot_every: config.snapshot_every(),
         limits: config.limits(),
         bus: Arc::clone(bus),

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use atalaya_archive::S3Options;
+use atalaya_bus::LeaseMs;
 use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use atalaya_hot::cassandra::Options as CassandraOptions;
 use serde::Deserialize;
-
-/// The shortest time a lease may last, milliseconds: it is renewed three times within.
-const MIN_LEASE_MS: u64 = 300;
 
 /// Longest wait for more messages, milliseconds: a row is to be found within a second.
 const MAX_LINGER_MS: u64 = 500;
@@ -40,7 +38,7 @@ pub struct Config {
     /// How long a message waits for others to be synced with, milliseconds.
     pub linger_ms: u64,
     /// How long a partition stays with a hot-store service that no longer answers, milliseconds.
-    pub lease_ms: u64,
+    pub lease_ms: LeaseMs,
 }
 
 impl Default for Config {
@@ -53,7 +51,7 @@ impl Default for Config {
             archive: String::new(),
             s3: S3Options::default(),
             linger_ms: 10,
-            lease_ms: 3_000,
+            lease_ms: LeaseMs::default(),
         }
     }
 }
@@ -81,17 +79,12 @@ impl Config {
     /// If one is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
         self.s3.validate()?;
-        let Self { linger_ms, lease_ms, .. } = self;
+        let Self { linger_ms, .. } = self;
         ensure!(*linger_ms <= MAX_LINGER_MS, "hot_store.linger_ms: {linger_ms} is more than {MAX_LINGER_MS}");
-        ensure!(*lease_ms >= MIN_LEASE_MS, "hot_store.lease_ms: {lease_ms} is less than {MIN_LEASE_MS}");
         Ok(())
     }
 
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_millis(self.linger_ms)
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 }

@@ -64,7 +64,7 @@ async fn start(config: &Config, deps: &Deps, shutdown: &Shutdown) -> anyhow::Res
     let scopes: Vec<Scope> = Scope::all(events, alerts).collect();
     let shared = Arc::new(Shared {
         floors: Floors::open(bus.as_ref()).await?,
-        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "hot-store", config.lease(), scopes.len()),
+        group: Group::join(bus.bucket(LEASES_BUCKET).await?, "hot-store", config.lease_ms.into(), scopes.len()),
         bus: Arc::clone(bus),
         hot: Arc::clone(&deps.hot),
         archive: deps.archive.clone(),

@@ -1,17 +1,13 @@
 //! What the normalizer is told: section `normalizer`, and what the tenants' files say they own.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
+use atalaya_bus::LeaseMs;
 use atalaya_bus::nats::Options as NatsOptions;
 use atalaya_chassis::config::Directory;
 use atalaya_model::TenantFile;
 use serde::Deserialize;
 
 use crate::{Assets, Enrichment, Ownership};
-
-/// The shortest time a lease may last, milliseconds: it is renewed three times within.
-const MIN_LEASE_MS: u64 = 300;
 
 /// Section `normalizer` of `atalaya.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,12 +25,18 @@ pub struct Config {
     /// Lanes worked on at the same time, at most; others are left to other normalizers.
     pub max_lanes: usize,
     /// How long a lane stays with a normalizer that no longer answers, milliseconds.
-    pub lease_ms: u64,
+    pub lease_ms: LeaseMs,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { bus: String::new(), nats: NatsOptions::default(), assets: Vec::new(), max_lanes: 64, lease_ms: 3_000 }
+        Self {
+            bus: String::new(),
+            nats: NatsOptions::default(),
+            assets: Vec::new(),
+            max_lanes: 64,
+            lease_ms: LeaseMs::default(),
+        }
     }
 }
 
@@ -62,7 +64,6 @@ impl Config {
     /// If one is out of its range.
     pub fn validate(&self) -> anyhow::Result<()> {
         ensure!(self.max_lanes > 0, "normalizer.max_lanes: 0 lanes would normalise nothing; write 1 or more");
-        ensure!(self.lease_ms >= MIN_LEASE_MS, "normalizer.lease_ms: {} is less than {MIN_LEASE_MS}", self.lease_ms);
         self.enrichment().map(|_| ())
     }
 
@@ -72,9 +73,5 @@ impl Config {
     /// If a tenant's networks or domains cannot be read.
     pub fn enrichment(&self) -> anyhow::Result<Enrichment> {
         Ok(Enrichment { ownership: Ownership::new(&self.assets)? })
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 }

@@ -52,8 +52,10 @@ struct Lanes {
 pub(crate) async fn run(config: &Config, deps: Deps, shutdown: &Shutdown) -> anyhow::Result<()> {
     let mappings = Arc::new(Mappings::built_in()?);
     let (bus, enrichment) = (deps.bus, Arc::new(deps.enrichment));
-    let starting =
-        patiently(|| start(&bus, &mappings, &enrichment, config.lease()), |error| is_unanswered(error.as_ref()));
+    let starting = patiently(
+        || start(&bus, &mappings, &enrichment, config.lease_ms.into()),
+        |error| is_unanswered(error.as_ref()),
+    );
     let Some(lanes) = shutdown.unless_requested(starting).await else { return Ok(()) };
     let mut lanes = lanes?;
     let mut look = tokio::time::interval(LOOK_EVERY);

@@ -29,6 +29,41 @@ pub enum LeaseError {
     Left(String),
 }
 
+/// How long a lease stays with a holder that no longer answers; milliseconds, in a configuration.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct LeaseMs(u64);
+
+impl LeaseMs {
+    /// The shortest there is: it is renewed three times within.
+    pub const SHORTEST: Self = Self(300);
+}
+
+impl Default for LeaseMs {
+    fn default() -> Self {
+        Self(3_000)
+    }
+}
+
+impl TryFrom<u64> for LeaseMs {
+    type Error = ShortLease;
+
+    fn try_from(ms: u64) -> Result<Self, ShortLease> {
+        if ms >= Self::SHORTEST.0 { Ok(Self(ms)) } else { Err(ShortLease(ms)) }
+    }
+}
+
+impl From<LeaseMs> for Duration {
+    fn from(LeaseMs(ms): LeaseMs) -> Self {
+        Self::from_millis(ms)
+    }
+}
+
+/// A lease that is shorter than leases may be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} ms are too short for a lease; write {shortest} or more", shortest = LeaseMs::SHORTEST.0)]
+pub struct ShortLease(u64);
+
 /// A lease that is wanted by one of a group.
 #[derive(Clone)]
 pub struct Claim {

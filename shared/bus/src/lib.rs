@@ -36,7 +36,7 @@ pub use group::Group;
 pub use headers::{HEADERS_VERSION, Headers, HeadersError, Kind, MAX_HEADER_BYTES, Position};
 pub use holder::holder_name;
 pub use lane::OutputLane;
-pub use lease::{Claim, Lease, LeaseError};
+pub use lease::{Claim, Lease, LeaseError, LeaseMs, ShortLease};
 pub use leased::{Damage, Stop, work_leased};
 pub use patience::{is_unanswered, patiently};
 pub use port::{

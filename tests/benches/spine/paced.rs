@@ -1,7 +1,7 @@
 //! Open loop: 20,000 events/s are sent whether or not they are taken, and some of them are alerts to be heard of. An
 //! event's time runs from when it was due.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::net::Ipv6Addr;
@@ -70,14 +70,31 @@ pub struct Paced {
     pub sent: u64,
     /// Milliseconds to the customer's receiver, sorted.
     pub received: Vec<f64>,
+    /// When alerts were late there.
+    pub stalls: Vec<Stall>,
     /// Milliseconds to somebody who watches at the gateway, sorted; of the operator's own tenant only.
     pub watched: Vec<f64>,
     pub used: Vec<Used>,
 }
 
+/// An alert is late after so many milliseconds: the design's aim.
+pub const LATE_MS: f64 = 50.0;
+
+/// Late alerts whose events were due so near to each other are of one stall.
+const ONE_STALL_US: i64 = 500_000;
+
+/// Alerts that were late together.
+#[derive(Debug)]
+pub struct Stall {
+    /// Seconds from the first event to the first late one.
+    pub at_s: f64,
+    pub alerts: usize,
+    pub longest_ms: f64,
+}
+
 /// Alerts by when their event was due, microseconds since 1970, and how long they took.
 #[derive(Debug, Default)]
-pub struct Heard(HashMap<i64, i64>);
+pub struct Heard(BTreeMap<i64, i64>);
 
 impl Heard {
     /// Notes an alert that was heard of; only the first word of each counts.
@@ -96,6 +113,22 @@ impl Heard {
         let mut ms: Vec<f64> = self.0.values().map(|us| *us as f64 / 1e3).collect();
         ms.sort_by(f64::total_cmp);
         ms
+    }
+
+    /// The stalls, in order of time.
+    pub fn stalls(&self) -> Vec<Stall> {
+        let first = self.0.keys().next().copied().unwrap_or_default();
+        let late = self.0.iter().map(|(due, us)| (*due, *us as f64 / 1e3)).filter(|(_, ms)| *ms > LATE_MS);
+        let mut stalls = Vec::<Stall>::new();
+        let mut before = i64::MIN;
+        for (due, ms) in late {
+            match stalls.last_mut().filter(|_| due - before < ONE_STALL_US) {
+                Some(stall) => (stall.alerts, stall.longest_ms) = (stall.alerts + 1, stall.longest_ms.max(ms)),
+                None => stalls.push(Stall { at_s: (due - first) as f64 / 1e6, alerts: 1, longest_ms: ms }),
+            }
+            before = due;
+        }
+        stalls
     }
 }
 
@@ -138,6 +171,7 @@ pub async fn measure(system: &System, receiver: &Receiver, load: &Load<'_>, way:
     let batches = load.seconds * BATCHES_PER_SECOND;
     let sent = batches / MARKED_EVERY;
     let watching = watch(&system.clients, if load.tenants.is_none() { sent } else { 0 }).await?;
+    written_out()?;
     let meter = Meter::start(&system.members)?;
     match way {
         Way::Push => push(&system.clients, load, batches).await?,
@@ -147,13 +181,22 @@ pub async fn measure(system: &System, receiver: &Receiver, load: &Load<'_>, way:
     while (receiver.count() as u64) < sent && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let received = receiver.take().sorted_ms();
+    let heard = receiver.take();
+    let (received, stalls) = (heard.sorted_ms(), heard.stalls());
     ensure!(received.len() as u64 >= sent * 9 / 10, "{} of {sent} alerts reached the receiver", received.len());
     let events = batches * BATCH_EVENTS as u64;
     system.filed(LIVE_DOMAIN, events, FILED_WITHIN).await?;
     let used = meter.stop(&system.members, &system.idle_mb, events)?;
     let watched = watching.await??.sorted_ms();
-    Ok(Paced { sent, received, watched, used })
+    Ok(Paced { sent, received, stalls, watched, used })
+}
+
+/// Has the system write out what came before, a linker's output above all: else it does so 30 seconds later, all at once,
+/// and every fsync of what is measured waits for it.
+fn written_out() -> anyhow::Result<()> {
+    let synced = std::process::Command::new("sync").status().context("sync")?;
+    ensure!(synced.success(), "sync: {synced}");
+    Ok(())
 }
 
 /// Watches for so many alerts, with patience, from now on.

@@ -1,12 +1,15 @@
 //! The tables.
 
-use crate::paced::{EVENTS_PER_SECOND, Paced};
+use crate::paced::{EVENTS_PER_SECOND, LATE_MS, Paced};
 use crate::stages::Stage;
 use crate::usage::{Kind, Used};
 use crate::whole::Pass;
 
 /// Width of what stands at the left.
 const LEFT: usize = 44;
+
+/// How many stalls are told, the longest first.
+const STALLS: usize = 5;
 
 pub fn stages(stages: &[Stage]) {
     println!("\n{:<LEFT$} {:>12} {:>12}", "stage, alone on one thread", "µs/event", "bytes/event");
@@ -75,6 +78,13 @@ pub fn paced(name: &str, paced: &Paced) {
         if !heard.is_empty() {
             println!("{to:<LEFT$} {:>12} {:>12.1} {:>12.1}", heard.len(), quantile(0.5), quantile(0.99));
         }
+    }
+    let late = paced.stalls.iter().map(|stall| stall.alerts).sum::<usize>();
+    println!("later than {LATE_MS} ms: {late} alerts, in {} stalls", paced.stalls.len());
+    let mut stalls: Vec<_> = paced.stalls.iter().collect();
+    stalls.sort_by(|a, b| b.longest_ms.total_cmp(&a.longest_ms));
+    for stall in stalls.iter().take(STALLS) {
+        println!("  at {:.2} s: {} alerts, the longest {:.1} ms", stall.at_s, stall.alerts, stall.longest_ms);
     }
     println!("{:<LEFT$} {:>12} {:>12} {:>12} {:>12}", "", "", "CPU µs/event", "MB idle", "MB at peak");
     paced.used.iter().for_each(|used| row(&format!("  {}", used.name), None, Some(used)));

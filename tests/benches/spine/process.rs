@@ -25,6 +25,7 @@ pub fn serve_if_asked() -> anyhow::Result<bool> {
     let mut arguments = std::env::args().skip_while(|argument| argument != SERVE).skip(1);
     let Some(data) = arguments.next() else { return Ok(false) };
     let config = arguments.next().map(Into::into);
+    atalaya_chassis::telemetry::install(&atalaya_chassis::telemetry::Config::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let options = Options { config, ..Options::for_command(data.into(), Roles::All) };
@@ -49,7 +50,7 @@ impl Served {
         let (data, config) = (place.path().join("data"), place.path().join("config"));
         paced::write_rule(&config.join("rules"))?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(SERVE).args([&data, &config]).envs(receiver.variables()).env("RUST_LOG", "warn");
+        command.arg(SERVE).args([&data, &config]).envs(receiver.variables());
         let mut child = command.spawn().context("the instance")?;
         let run = match started(&mut child, &data) {
             Ok(run) => run,

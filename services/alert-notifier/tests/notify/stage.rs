@@ -126,7 +126,7 @@ impl Stage {
             retry_base_ms: 20,
             retry_cap_ms: 50,
             attempt_timeout_ms: ATTEMPT_TIMEOUT.as_millis() as u64,
-            lease_ms: 600,
+            lease_ms: 600.try_into().unwrap(),
             ..Config::default()
         }
     }

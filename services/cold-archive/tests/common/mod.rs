@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use atalaya_archive::Archive;
 use atalaya_bus::journal::{Journal, Options};
-use atalaya_bus::{Bus, FencedWriter, Floors, Headers, Kind, OutputLane, Part, Position, Stream, Subject};
+use atalaya_bus::{Bus, FencedWriter, Floors, Headers, Kind, LeaseMs, OutputLane, Part, Position, Stream, Subject};
 use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_cold_archive::{Config, Deps, run};
 use atalaya_model::{Books, Class, Counts, EventId, LaneId, LedgerKey};
@@ -114,7 +114,7 @@ impl Service {
 }
 
 pub fn quick() -> Config {
-    Config { flush_ms: 50, lease_ms: 300, ..Config::default() }
+    Config { flush_ms: 50, lease_ms: LeaseMs::SHORTEST, ..Config::default() }
 }
 
 /// A normalizer's lane; positions count up by themselves.

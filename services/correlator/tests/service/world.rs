@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_bus::journal::Options;
-use atalaya_bus::{Bus, FencedWriter, Filter, Headers, Kind, Message, OutputLane, Part, Position, Stream, Subject};
+use atalaya_bus::{
+    Bus, FencedWriter, Filter, Headers, Kind, LeaseMs, Message, OutputLane, Part, Position, Stream, Subject,
+};
 use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_correlator::detect::Limits;
 use atalaya_correlator::sigma::RuleFile;
@@ -39,7 +41,7 @@ pub(crate) fn config(rules: &str) -> Config {
         groups_per_rule: 1_000,
         idle_ms: 60_000,
         snapshot_ms: 1,
-        lease_ms: 300,
+        lease_ms: LeaseMs::SHORTEST,
         ..Config::default()
     }
 }

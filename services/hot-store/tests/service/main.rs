@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_archive::Archive;
 use atalaya_bus::journal::{Journal, Options};
-use atalaya_bus::{Bus, FencedWriter, Floor, Floors, Headers, OutputLane, Part, Position, Stream, Subject};
+use atalaya_bus::{Bus, FencedWriter, Floor, Floors, Headers, LeaseMs, OutputLane, Part, Position, Stream, Subject};
 use atalaya_chassis::{Shutdown, Trigger};
 use atalaya_hot::conformance::world::{TENANTS, World};
 use atalaya_hot::conformance::{check, lookup};
@@ -53,7 +53,7 @@ impl Running {
 
     fn with(bus: &Arc<dyn Bus>, hot: &Arc<dyn Hot>, archive: &Archive) -> Self {
         let (trigger, shutdown) = Shutdown::new();
-        let config = Config { lease_ms: 300, ..Config::default() };
+        let config = Config { lease_ms: LeaseMs::SHORTEST, ..Config::default() };
         let deps = Deps { bus: Arc::clone(bus), hot: Arc::clone(hot), archive: archive.clone() };
         Self { task: tokio::spawn(run(config, deps, shutdown)), trigger }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use atalaya_bus::{Bus, ChainCheck, FencedWriter, Floors, Kind, OutputLane, Position, Stream};
+use atalaya_bus::{Bus, ChainCheck, FencedWriter, Floors, Kind, LeaseMs, OutputLane, Position, Stream};
 use atalaya_chassis::Shutdown;
 use atalaya_model::{Books, LaneId, SHARED, partition_of};
 use atalaya_normalizer::{Assets, Config, Deps, run};
@@ -35,7 +35,7 @@ pub(crate) fn config() -> Config {
         domains: Vec::new(),
     };
     Config {
-        lease_ms: 300,
+        lease_ms: LeaseMs::SHORTEST,
         assets: vec![assets("acme", "10.1.0.0/16"), assets("globex", "10.2.0.0/16")],
         ..Config::default()
     }
