@@ -26,8 +26,8 @@ fn door(service: &str) -> &'static str {
     }
 }
 
-/// The tenants of the example: each is given a token of its own.
-const TENANTS: [&str; 2] = ["acme", "globex"];
+/// The tenants of the example, and what the token that each is given may do.
+const TENANTS: [(&str, &str); 3] = [("acme", "ingest,reader"), ("globex", "ingest,reader"), ("operations", "operator")];
 
 /// How long a service may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -93,21 +93,22 @@ fn configure(home: &Path, binaries: &Path) -> anyhow::Result<PathBuf> {
         std::fs::remove_dir_all(&config).with_context(|| config.display().to_string())?;
     }
     copy(&example(), &config)?;
-    for tenant in TENANTS {
+    for (tenant, role) in TENANTS {
         let file = config.join("tenants").join(format!("{tenant}.yaml"));
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        std::fs::write(&file, format!("{text}\n{}\n", token(home, binaries, tenant)?))?;
+        std::fs::write(&file, format!("{text}\n{}\n", token(home, binaries, tenant, role)?))?;
     }
     Ok(config)
 }
 
 /// The lines of a tenant's file that make its token good; the token itself is in `secrets/token-TENANT`.
-fn token(home: &Path, binaries: &Path, tenant: &str) -> anyhow::Result<String> {
+fn token(home: &Path, binaries: &Path, tenant: &str, role: &str) -> anyhow::Result<String> {
     let (secret, lines) = (token_file(home, tenant), home.join("secrets").join(format!("token-{tenant}.yaml")));
     if let Ok(known) = std::fs::read_to_string(&lines) {
         return Ok(known);
     }
-    let output = Command::new(binaries.join("atalaya")).args(["token", "new", "--tenant", tenant]).output();
+    let output =
+        Command::new(binaries.join("atalaya")).args(["token", "new", "--tenant", tenant, "--role", role]).output();
     let output = output.context("atalaya token new")?;
     let (made, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     let at = said.find("tokens:").context("atalaya token new says no 'tokens:'")?;
@@ -142,8 +143,8 @@ fn doors(home: &Path) {
     say("ingest   http://127.0.0.1:7410   queries   http://127.0.0.1:7400");
     say(&format!("files    put Zeek logs into {}", home.join("work").join(LOGS).display()));
     say(&format!("alerts   {}", home.join("logs/alert-notifier.log").display()));
-    for tenant in TENANTS {
-        say(&format!("token    of {tenant}: {}", token_file(home, tenant).display()));
+    for (tenant, role) in TENANTS {
+        say(&format!("token    of {tenant} ({role}): {}", token_file(home, tenant).display()));
     }
     say("end it   cargo xtask mesh down");
 }

@@ -26,7 +26,7 @@ pub struct Reach {
     #[arg(long, value_name = "DIR", default_value = "./atalaya-data", env = "ATALAYA_DATA")]
     pub data: PathBuf,
     /// Gateway of another machine, with a token in ATALAYA_TOKEN
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    #[arg(long, value_name = "URL", conflicts_with = "data", env = "ATALAYA_SERVER")]
     pub server: Option<String>,
     /// The tenant to ask for (operators only; everybody else has one)
     #[arg(long, value_name = "TENANT")]
