@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 enum Task {
     /// Run the tests: all suites, or those named
     Test {
-        /// Only by name: real, which is not green every time yet, and advisories, which needs the advisory database
+        /// Only by name: advisories, which needs the advisory database
         suites: Vec<suites::Suite>,
     },
     /// Run a benchmark

@@ -29,7 +29,8 @@ pub(crate) enum Suite {
 }
 
 /// What runs without a name.
-const ALL: [Suite; 6] = [Suite::Unit, Suite::Conformance, Suite::Pipeline, Suite::Sim, Suite::Lint, Suite::Helm];
+const ALL: [Suite; 7] =
+    [Suite::Unit, Suite::Conformance, Suite::Pipeline, Suite::Real, Suite::Sim, Suite::Lint, Suite::Helm];
 
 /// Tests that ran, by how they ended.
 #[derive(Clone, Copy, Debug, Default)]
