@@ -95,7 +95,7 @@ async fn a_dead_receiver_delays_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_in_the_middle_lose_nothing_and_count_nothing_twice() {
-    let stage = Stage::new().await;
+    let stage = Stage::new().await.patient();
     let receiver = receiver::start(|_, nth| if nth % 7 == 3 { 500 } else { 200 }).await;
     let routes = vec![route("soc", hook(&receiver, &stage)), route("screen", screen())];
     let mut entities = Vec::new();

@@ -84,12 +84,17 @@ impl Stage {
         Self::over(place, bus).await
     }
 
+    /// Gives no message up, however often chance has it refused.
+    pub(crate) fn patient(self) -> Self {
+        Self { max_attempts: u32::MAX, ..self }
+    }
+
     /// With a journal of one partition that a kill is safe for, and a power cut is not. No message is given up.
     pub(crate) async fn small() -> Self {
         let place = tempfile::tempdir().unwrap();
         let options = Options { partitions: 1, sync: false, ..Options::default() };
         let bus = Journal::open(place.path().join("bus"), &options).unwrap();
-        Self { max_attempts: u32::MAX, ..Self::over(place, Arc::new(bus)).await }
+        Self::over(place, Arc::new(bus)).await.patient()
     }
 
     pub(crate) async fn over(place: tempfile::TempDir, bus: Arc<dyn Bus>) -> Self {
@@ -177,17 +182,13 @@ impl Stage {
     /// Waits until the floor counts this, and covers everything that was written.
     pub(crate) async fn settled(&self, expected: Counts) {
         let last = self.writer.lock().await.last();
-        let begun = std::time::Instant::now();
-        loop {
+        eventually_found(&format!("{expected:?}"), || async {
             let Floor { position, books } = self.floor().await;
             let counted = books.total(|key| key.source == "alerts");
-            if position.sequence == last && counted == expected {
-                return;
-            }
-            let found = format!("{} of {last}, {counted:?}", position.sequence);
-            assert!(begun.elapsed() < PATIENCE, "waited in vain for {expected:?}: {found}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            let is_settled = position.sequence == last && counted == expected;
+            is_settled.then_some(()).ok_or_else(|| format!("{} of {last}, {counted:?}", position.sequence))
+        })
+        .await;
     }
 
     /// What the notifier tells others.
@@ -208,9 +209,18 @@ async fn break_lease(bus: &dyn Bus) {
 }
 
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+    eventually_found(what, || {
+        let check = check();
+        async { check.await.then_some(()).ok_or_else(|| "not there".to_owned()) }
+    })
+    .await;
+}
+
+/// Waits until a check passes; what it found instead is said when patience is over.
+async fn eventually_found<F: Future<Output = Result<(), String>>>(what: &str, check: impl Fn() -> F) {
     let begun = std::time::Instant::now();
-    while !check().await {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+    while let Err(found) = check().await {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}: {found}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
