@@ -123,7 +123,7 @@ pub(super) fn ledger(rows: &[LedgerRow]) -> anyhow::Result<()> {
     output::table(&columns, &cells.collect::<Vec<_>>())?;
     let counts = counts_of(rows);
     line(&if rows.is_empty() {
-        "no books of this tenant's own; those of shared sources are an operator's to see".to_owned()
+        "no books yet; those of shared sources are shown to operators only".to_owned()
     } else if counts.balanced() {
         "the books balance".to_owned()
     } else {
